@@ -1,0 +1,6 @@
+//! What goes over the wire, as types: OpenAI bodies, server-sent events, errors, and metrics.
+//!
+//! Knows serde and nothing else: no I/O, no clock, no server.
+
+pub mod exposition;
+pub mod vllm;

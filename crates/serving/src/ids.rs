@@ -1,0 +1,26 @@
+//! Names of things: newtypes, so that a block is never taken for a sequence.
+
+use std::fmt;
+
+/// An index into the model's vocabulary. A plain number, as tokenizers and tensors want it.
+pub type TokenId = u32;
+
+/// One sequence of tokens inside the engine. A request for `n` choices becomes `n` sequences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SequenceId(pub u64);
+
+/// One block of the paged KV cache: `block_size` consecutive token slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockId(pub u32);
+
+impl fmt::Display for SequenceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "sequence {}", self.0)
+    }
+}
+
+impl fmt::Display for BlockId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}", self.0)
+    }
+}
