@@ -12,6 +12,12 @@ pub type Files = BTreeMap<PathBuf, Vec<u8>>;
 /// The checks of a lab, relative to its folder.
 pub const TESTS_DIR: &str = "src/tests";
 
+/// Whether a file of a lab is one of its checks: in [`TESTS_DIR`], or the module that lists them.
+#[must_use]
+pub fn is_check(path: &Path) -> bool {
+    path.starts_with(TESTS_DIR) || path.with_extension("") == Path::new(TESTS_DIR)
+}
+
 /// The wrong answers that a lab's checks must reject, relative to the solution's folder.
 pub const MUTANTS_DIR: &str = "mutants";
 

@@ -14,7 +14,7 @@ mod starter;
 mod task_id;
 
 pub use error::CourseError;
-pub use files::{Files, MUTANTS_DIR, TESTS_DIR, read_files, solution_files};
+pub use files::{Files, MUTANTS_DIR, TESTS_DIR, is_check, read_files, solution_files};
 pub use format::formatted;
 pub use lab::{Course, Lab, Side, Task, TaskRegion};
 pub use manifest::MANIFEST;

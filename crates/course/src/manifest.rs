@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::{CourseError, TESTS_DIR, Task, TaskId};
+use crate::{CourseError, Task, TaskId, is_check};
 
 /// Name of the file, in the folder of a solution.
 pub const MANIFEST: &str = "lab.toml";
@@ -176,7 +176,7 @@ fn check_file(keys: &Keys, id: TaskId, file: &Path, folder: &Path) -> Result<(),
     if !plain || !file.starts_with("src") || file.extension().is_none_or(|ext| ext != "rs") {
         return Err(wrong("expected a Rust file below src/"));
     }
-    if file.starts_with(TESTS_DIR) {
+    if is_check(file) {
         return Err(wrong("is a check: learners do not edit those"));
     }
     if !folder.join(file).is_file() {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    CourseError, Files, Lab, Side, TESTS_DIR, TaskId, formatted, readme, regions, solution_files,
+    CourseError, Files, Lab, Side, TaskId, formatted, is_check, readme, regions, solution_files,
 };
 
 /// What a starter's manifest has in place of the workspace's lints. An unfinished lab has unused imports,
@@ -84,7 +84,7 @@ pub fn as_lab(lab: &Lab, files: Files) -> Result<Files, CourseError> {
             CourseError::Source { file, problem: problem.to_owned() }
         };
         let content = match String::from_utf8(content) {
-            Ok(text) if path.starts_with(TESTS_DIR) => {
+            Ok(text) if is_check(&path) => {
                 if text.contains(&from) {
                     return Err(wrong("names the solution's package: use `crate::` in checks"));
                 }
