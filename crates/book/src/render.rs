@@ -1,0 +1,36 @@
+//! From `book.toml` to a folder of HTML.
+
+use std::path::{Path, PathBuf};
+
+use mdbook_driver::MDBook;
+
+use crate::BookError;
+use crate::preprocess::Course;
+use crate::warnings::Warnings;
+
+/// A book that was built.
+#[derive(Debug)]
+pub struct Built {
+    /// Where the HTML is.
+    pub out: PathBuf,
+    /// What mdBook and the course's own directives complained about; empty for a sound book.
+    pub warnings: Vec<String>,
+}
+
+/// Builds the book whose `book.toml` is in `root` into `out`, whose contents are replaced.
+///
+/// # Errors
+/// [`BookError::Render`] where mdBook gives up; [`BookError::Io`] where `out` cannot be used.
+pub fn build(root: &Path, out: &Path) -> Result<Built, BookError> {
+    let root = root.canonicalize().map_err(BookError::io(root))?;
+    std::fs::create_dir_all(out).map_err(BookError::io(out))?;
+    let out = out.canonicalize().map_err(BookError::io(out))?;
+    let (result, warnings) = Warnings::of(|| {
+        let mut book = MDBook::load(&root)?;
+        book.config.build.build_dir.clone_from(&out);
+        book.with_preprocessor(Course);
+        book.build()
+    });
+    result.map_err(|cause| BookError::Render { root, cause: format!("{cause:#}") })?;
+    Ok(Built { out, warnings })
+}
