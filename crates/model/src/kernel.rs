@@ -1,0 +1,185 @@
+//! The inner loops on the CPU, in f32, vectorised for what the processor has.
+//!
+//! `pulp` compiles each loop for several instruction sets and picks one at run time, so that one portable
+//! build is fast everywhere.
+
+use std::sync::OnceLock;
+
+use pulp::Arch;
+
+/// Positions that are handled together.
+pub(crate) const STRIP: usize = 16;
+
+/// Up to [`STRIP`] rows of a cache, wherever they are.
+pub(crate) struct Strip<'a> {
+    rows: [&'a [f32]; STRIP],
+    len: usize,
+}
+
+impl<'a> Strip<'a> {
+    /// The rows of `width` values that start at these offsets.
+    pub(crate) fn new(
+        cache: &'a [f32],
+        offsets: impl Iterator<Item = usize>,
+        width: usize,
+    ) -> Self {
+        let mut rows: [&[f32]; STRIP] = [&[]; STRIP];
+        let mut len = 0;
+        for (row, at) in rows.iter_mut().zip(offsets) {
+            *row = &cache[at..at + width];
+            len += 1;
+        }
+        Self { rows, len }
+    }
+
+    fn rows(&self) -> &[&'a [f32]] {
+        &self.rows[..self.len]
+    }
+}
+
+fn arch() -> Arch {
+    static ARCH: OnceLock<Arch> = OnceLock::new();
+    *ARCH.get_or_init(Arch::new)
+}
+
+/// Dot products of every query with every key of the strip:
+/// `queries (Q, head_dim), keys (S, head_dim) -> scores (Q, S)`, rows of `scores` being `stride` apart.
+pub(crate) fn scores(
+    queries: &[f32],
+    keys: &Strip<'_>,
+    scores: &mut [f32],
+    stride: usize,
+    head_dim: usize,
+) {
+    arch().dispatch(
+        #[inline(always)]
+        || {
+            for (query, scores) in queries.chunks_exact(head_dim).zip(scores.chunks_mut(stride)) {
+                for (key, score) in keys.rows().iter().zip(scores) {
+                    *score = dot(query, key);
+                }
+            }
+        },
+    );
+}
+
+/// `exp(scale * (x - max)) / sum`, in place.
+pub(crate) fn softmax(scores: &mut [f32], scale: f32) {
+    arch().dispatch(
+        #[inline(always)]
+        || {
+            let max = scores.iter().fold(f32::NEG_INFINITY, |max, &score| max.max(score));
+            for score in scores.iter_mut() {
+                *score = exp(scale * (*score - max));
+            }
+            let sum: f32 = scores.iter().sum();
+            let inverse = 1.0 / sum;
+            for score in scores.iter_mut() {
+                *score *= inverse;
+            }
+        },
+    );
+}
+
+/// Adds the strip's rows, each times its weight:
+/// `out (Q, head_dim) += weights (Q, S) values (S, head_dim)`, rows of `weights` being `stride` apart.
+pub(crate) fn weighted_sum(
+    weights: &[f32],
+    stride: usize,
+    values: &Strip<'_>,
+    out: &mut [f32],
+    head_dim: usize,
+) {
+    arch().dispatch(
+        #[inline(always)]
+        || {
+            for (weights, out) in weights.chunks(stride).zip(out.chunks_exact_mut(head_dim)) {
+                for (&weight, value) in weights.iter().zip(values.rows()) {
+                    for (out, value) in out.iter_mut().zip(*value) {
+                        *out += weight * value;
+                    }
+                }
+            }
+        },
+    );
+}
+
+/// SwiGLU: `silu(gate) * up`, into `out`. `silu(x) = x / (1 + exp(-x))`.
+pub(crate) fn silu_times(gate: &[f32], up: &[f32], out: &mut [f32]) {
+    arch().dispatch(
+        #[inline(always)]
+        || {
+            for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
+                *out = gate / (1.0 + exp(-gate)) * up;
+            }
+        },
+    );
+}
+
+/// A dot product in 16 lanes, so that it vectorises without changing the order of additions by machine.
+#[inline(always)]
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let mut lanes = [0f32; LANES];
+    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
+    for (a, b) in a_chunks.zip(b_chunks) {
+        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    lanes.iter().sum::<f32>() + rest
+}
+
+/// `e^x` within 2e-7 of its value, without a branch or a call, so that it vectorises.
+///
+/// Cephes' `expf` (Moshier 1989): `x = n ln 2 + r`, a polynomial for `e^r`, and `n` into the exponent.
+#[inline(always)]
+fn exp(x: f32) -> f32 {
+    const LN_2_HIGH: f32 = 0.693_359_4;
+    const LN_2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-87.0, 88.0);
+    // Adding 1.5 * 2^23 leaves the nearest integer in the low bits of the sum.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * LN_2_HIGH - n * LN_2_LOW;
+    let mut p = 1.987_569_1e-4;
+    p = p * r + 1.398_199_9e-3;
+    p = p * r + 8.333_452e-3;
+    p = p * r + 4.166_579_6e-2;
+    p = p * r + 1.666_666_5e-1;
+    p = p * r + 5.000_000_1e-1;
+    let power = f32::from_bits(shifted.to_bits().wrapping_add(127) << 23);
+    (p * r * r + r + 1.0) * power
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_exact_to_7_digits() {
+        let mut worst = 0f64;
+        for step in -8700..8700 {
+            let x = step as f32 * 0.01;
+            let exact = f64::from(x).exp();
+            worst = worst.max((f64::from(exp(x)) - exact).abs() / exact);
+        }
+        assert!(worst < 2e-7, "worst relative error {worst:e}");
+    }
+
+    #[test]
+    fn softmax_sums_to_1_for_large_scores_too() {
+        let mut scores = vec![1e4, 9.999e3, -1e30, f32::MIN];
+        softmax(&mut scores, 0.5);
+        assert!((scores.iter().sum::<f32>() - 1.0).abs() < 1e-6, "{scores:?}");
+        assert!(scores[0] > scores[1] && scores[2] == scores[3]);
+    }
+
+    #[test]
+    fn a_dot_product_counts_the_rest_that_fills_no_lane() {
+        let ones = vec![1f32; 37];
+        assert_eq!(dot(&ones, &ones), 37.0);
+    }
+}

@@ -1,0 +1,180 @@
+//! The llama decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU (Touvron et al. 2023).
+//!
+//! One forward takes all tokens of a step through each linear layer as one matrix; only attention looks
+//! at sequences one by one.
+
+use candle_core::{Device, Tensor};
+use candle_nn::ops::rms_norm;
+use candle_nn::rotary_emb::rope_thd;
+use rayon::prelude::*;
+
+use crate::batch::Batch;
+use crate::cache::KvCache;
+use crate::kernel;
+use crate::linear::Linear;
+use crate::rope::Rope;
+use crate::weights::{LayerWeight, Weight, WeightSource};
+use crate::{LlamaConfig, ModelError};
+
+/// A llama with its weights on one device.
+#[derive(Debug)]
+pub(crate) struct Llama {
+    config: LlamaConfig,
+    device: Device,
+    rope: Rope,
+    /// `(vocab, hidden)`.
+    embedding: Tensor,
+    layers: Vec<Layer>,
+    norm: Tensor,
+    output: Linear,
+}
+
+#[derive(Debug)]
+struct Layer {
+    attention_norm: Tensor,
+    /// `hidden -> q_size + 2 kv_size`.
+    qkv: Linear,
+    attention_output: Linear,
+    feed_forward_norm: Tensor,
+    /// `hidden -> 2 intermediate`.
+    gate_up: Linear,
+    down: Linear,
+}
+
+impl Llama {
+    /// Loads all weights to the device.
+    pub(crate) fn new(
+        config: &LlamaConfig,
+        source: &mut dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let factors = if source.has(Weight::RopeFactors) {
+            Some(source.load(Weight::RopeFactors, config)?.to_vec1::<f32>()?)
+        } else {
+            None
+        };
+        let embedding = source.load(Weight::Embedding, config)?.to_device(device)?;
+        let output = if config.tied_embeddings {
+            Linear::shared(embedding.clone())
+        } else {
+            Linear::new(&source.load(Weight::Output, config)?, device)?
+        };
+        let layers = (0..config.num_layers)
+            .map(|layer| Layer::new(layer, config, source, device))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            config: config.clone(),
+            device: device.clone(),
+            rope: Rope::new(config, factors.as_deref()),
+            embedding,
+            layers,
+            norm: source.load(Weight::OutputNorm, config)?.to_device(device)?,
+            output,
+        })
+    }
+
+    pub(crate) fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Computes all tokens of the batch and writes their keys and values into the cache.
+    /// Logits `(S, vocab)` for the `S` rows that sample; `None` where none does.
+    pub(crate) fn forward(
+        &self,
+        batch: &Batch,
+        cache: &mut KvCache,
+    ) -> Result<Option<Tensor>, ModelError> {
+        let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
+        let angles = self.rope.angles(&batch.positions, &self.device)?;
+        let mut x = self.embedding.index_select(&tokens, 0)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            x = layer.forward(number, &x, &angles, batch, cache, &self.config)?;
+        }
+        if batch.sampled_rows.is_empty() {
+            return Ok(None);
+        }
+        let rows = Tensor::new(batch.sampled_rows.as_slice(), &self.device)?;
+        let x = x.index_select(&rows, 0)?;
+        let x = rms_norm(&x, &self.norm, self.config.rms_norm_eps)?;
+        Ok(Some(self.output.forward(&x)?))
+    }
+}
+
+// === impl Layer ===
+
+impl Layer {
+    fn new(
+        layer: usize,
+        config: &LlamaConfig,
+        source: &mut dyn WeightSource,
+        device: &Device,
+    ) -> Result<Self, ModelError> {
+        let mut load = |weight| source.load(Weight::Layer(layer, weight), config);
+        let qkv = Tensor::cat(
+            &[load(LayerWeight::Query)?, load(LayerWeight::Key)?, load(LayerWeight::Value)?],
+            0,
+        )?;
+        let gate_up = Tensor::cat(&[load(LayerWeight::Gate)?, load(LayerWeight::Up)?], 0)?;
+        Ok(Self {
+            attention_norm: load(LayerWeight::AttentionNorm)?.to_device(device)?,
+            qkv: Linear::new(&qkv, device)?,
+            attention_output: Linear::new(&load(LayerWeight::AttentionOutput)?, device)?,
+            feed_forward_norm: load(LayerWeight::FeedForwardNorm)?.to_device(device)?,
+            gate_up: Linear::new(&gate_up, device)?,
+            down: Linear::new(&load(LayerWeight::Down)?, device)?,
+        })
+    }
+
+    /// `x (T, hidden) -> (T, hidden)`.
+    fn forward(
+        &self,
+        number: usize,
+        x: &Tensor,
+        (cos, sin): &(Tensor, Tensor),
+        batch: &Batch,
+        cache: &mut KvCache,
+        config: &LlamaConfig,
+    ) -> Result<Tensor, ModelError> {
+        let rows = x.dim(0)?;
+        let (q_size, kv_size) = (config.q_size(), config.kv_size());
+        let normed = rms_norm(x, &self.attention_norm, config.rms_norm_eps)?;
+        let qkv = self.qkv.forward(&normed)?;
+        // (T, heads * head_dim) -> (T, heads, head_dim)
+        let heads = |from: usize, width: usize| -> candle_core::Result<Tensor> {
+            let shape = (1, rows, width / config.head_dim, config.head_dim);
+            qkv.narrow(1, from, width)?.contiguous()?.reshape(shape)
+        };
+        let q = rope_thd(&heads(0, q_size)?, cos, sin)?.squeeze(0)?;
+        let k = rope_thd(&heads(q_size, kv_size)?, cos, sin)?.squeeze(0)?;
+        let v = heads(q_size + kv_size, kv_size)?.squeeze(0)?;
+        let attended = cache.write_and_attend(number, (&q, &k, &v), batch, config)?;
+        let x = (x + self.attention_output.forward(&attended)?)?;
+        let normed = rms_norm(&x, &self.feed_forward_norm, config.rms_norm_eps)?;
+        let gated = swiglu(&self.gate_up.forward(&normed)?, config.intermediate_size)?;
+        Ok((x + self.down.forward(&gated)?)?)
+    }
+}
+
+/// `(T, 2 F) -> (T, F)`: `silu(gate) * up`, the gate being the first half of each row.
+fn swiglu(gate_up: &Tensor, width: usize) -> Result<Tensor, ModelError> {
+    if !gate_up.device().is_cpu() {
+        let gate = gate_up.narrow(1, 0, width)?.contiguous()?;
+        let up = gate_up.narrow(1, width, width)?.contiguous()?;
+        return Ok((gate.silu()? * up)?);
+    }
+    let rows = gate_up.dim(0)?;
+    let mut out = vec![0f32; rows * width];
+    crate::tensor::with_rows(gate_up, |gate_up| {
+        out.par_chunks_exact_mut(width).zip(gate_up.par_chunks_exact(2 * width)).for_each(
+            |(out, row)| {
+                let (gate, up) = row.split_at(width);
+                kernel::silu_times(gate, up, out);
+            },
+        );
+    })?;
+    Ok(Tensor::from_vec(out, (rows, width), &Device::Cpu)?)
+}

@@ -1,0 +1,146 @@
+//! From a source to a model that is ready to run.
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::thread;
+
+use candle_core::Device;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use serving::TextCodec;
+
+use crate::cache::KvCache;
+use crate::codec::Codec;
+use crate::executor::CandleExecutor;
+use crate::llama::Llama;
+use crate::weights::WeightSource;
+use crate::{LlamaConfig, ModelError, ModelSource, tiny};
+
+/// Where a model runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeviceKind {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU; needs the `cuda` feature.
+    Cuda {
+        /// Which one, from 0.
+        ordinal: usize,
+    },
+}
+
+/// How a model is loaded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LoadOptions {
+    /// Where it runs.
+    pub device: DeviceKind,
+    /// Threads for arithmetic on the CPU; `None` for as many as the machine has.
+    pub threads: Option<NonZeroUsize>,
+    /// Longest sequence to accept; `None` for what the model was trained for, which is also the limit.
+    pub max_model_len: Option<usize>,
+}
+
+/// A model in memory, without a KV cache yet.
+pub struct LoadedModel {
+    /// Its tokenizer and chat template.
+    pub codec: Arc<dyn TextCodec>,
+    /// Longest sequence that it accepts, prompt and answer together.
+    pub max_model_len: usize,
+    /// What it calls itself.
+    pub name: String,
+    model: Llama,
+    threads: Arc<ThreadPool>,
+}
+
+/// A model's parts, before its weights are loaded.
+struct Parts {
+    name: String,
+    config: LlamaConfig,
+    codec: Codec,
+    weights: Box<dyn WeightSource>,
+}
+
+/// Loads a model.
+///
+/// # Errors
+/// [`ModelError`] names the file and what is wrong with it, or the device that cannot be used.
+pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, ModelError> {
+    let device = open(options.device)?;
+    let threads = start_threads(options.threads)?;
+    let mut parts = match source {
+        ModelSource::Tiny { seed } => Parts {
+            name: "tiny".into(),
+            config: tiny::config(),
+            codec: Codec::tiny()?,
+            weights: Box::new(tiny::RandomWeights { seed: *seed }),
+        },
+        ModelSource::Gguf(path) | ModelSource::HuggingFaceDir(path) => {
+            return Err(ModelError::NotFound(path.clone()));
+        }
+    };
+    let model = Llama::new(&parts.config, parts.weights.as_mut(), &device)?;
+    let trained = parts.config.max_position;
+    Ok(LoadedModel {
+        codec: Arc::new(parts.codec),
+        max_model_len: options.max_model_len.map_or(trained, |len| len.min(trained)),
+        name: parts.name,
+        model,
+        threads: Arc::new(threads),
+    })
+}
+
+// === impl LoadedModel ===
+
+impl LoadedModel {
+    /// The shape of the model.
+    #[must_use]
+    pub fn config(&self) -> &LlamaConfig {
+        self.model.config()
+    }
+
+    /// Gives the model a KV cache of `num_blocks` blocks of `block_size` tokens, of
+    /// [`LlamaConfig::kv_bytes_per_token`] each, and makes it ready to run.
+    ///
+    /// # Errors
+    /// [`ModelError::Cache`] where the cache is empty or larger than the memory.
+    pub fn into_executor(
+        self,
+        num_blocks: usize,
+        block_size: usize,
+    ) -> Result<CandleExecutor, ModelError> {
+        let cache = KvCache::new(self.model.config(), num_blocks, block_size, self.model.device())?;
+        Ok(CandleExecutor::new(self.model, cache, self.max_model_len, self.threads))
+    }
+}
+
+impl fmt::Debug for LoadedModel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LoadedModel")
+            .field("name", &self.name)
+            .field("max_model_len", &self.max_model_len)
+            .field("config", self.config())
+            .finish_non_exhaustive()
+    }
+}
+
+fn open(device: DeviceKind) -> Result<Device, ModelError> {
+    match device {
+        DeviceKind::Cpu => Ok(Device::Cpu),
+        DeviceKind::Cuda { ordinal } if !cfg!(feature = "cuda") => Err(ModelError::Device {
+            ordinal,
+            reason: "this program was built without it: build with --features cuda".into(),
+        }),
+        DeviceKind::Cuda { ordinal } => Device::new_cuda(ordinal)
+            .map_err(|error| ModelError::Device { ordinal, reason: error.to_string() }),
+    }
+}
+
+fn start_threads(wanted: Option<NonZeroUsize>) -> Result<ThreadPool, ModelError> {
+    let threads =
+        wanted.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZeroUsize::get);
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("model-{number}"))
+        .build()
+        .map_err(|error| ModelError::Threads { threads, reason: error.to_string() })
+}

@@ -1,0 +1,5 @@
+//! Tests that run whole models, against a naive reference and against each other.
+
+mod forward;
+mod reference;
+mod steps;
