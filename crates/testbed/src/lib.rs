@@ -1,1 +1,21 @@
-//! Stub.
+//! What a check stands on: expectations, seeds, a driver for schedulers, and an engine to talk to.
+//!
+//! Pure checks use [`Driver`]: no clock, no model, no thread. Live checks use [`start`] and
+//! [`Client`]: a real engine in a process of its own. Nothing here knows a task or an answer.
+
+mod client;
+mod drive;
+mod engine;
+mod expect;
+mod fake_model;
+mod report;
+mod rules;
+mod scrape;
+
+pub use client::{Answer, Client, ClientError, Prompt, Usage, in_parallel};
+pub use drive::{Driver, Job};
+pub use engine::{EngineSpec, LocalProcess, RunningEngine, StartError, Testbed, start};
+pub use expect::{expect, expect_close, expect_eq, expect_some};
+pub use fake_model::answer;
+pub use report::{note, rng, seed, unknown};
+pub use scrape::{Page, ScrapeError, Scraped};
