@@ -1,0 +1,82 @@
+//! The last step before a check: limits that a process can only set on itself, then it becomes the check.
+
+use std::process::Command;
+
+use super::Limits;
+
+/// First argument that makes this program confine itself and become another.
+pub(super) const FLAG: &str = "--grader-confine";
+
+/// The arguments that [`become_program`] reads, up to the program and its own.
+pub(super) fn arguments(limits: &Limits) -> Vec<String> {
+    let space = limits.address_space_bytes.unwrap_or(0);
+    vec![
+        FLAG.into(),
+        space.to_string(),
+        limits.file_bytes.to_string(),
+        std::process::id().to_string(),
+    ]
+}
+
+/// Sets the limits, then replaces this process. Comes back only with the reason why it could not.
+#[cfg(unix)]
+pub(super) fn become_program(mut arguments: impl Iterator<Item = std::ffi::OsString>) -> String {
+    use std::os::unix::process::CommandExt;
+
+    let mut number = || arguments.next()?.to_str()?.parse::<u64>().ok();
+    let (Some(space), Some(file), Some(parent)) = (number(), number(), number()) else {
+        return format!("{FLAG} is for the grader's own use");
+    };
+    if let Err(error) = set_limits(space, file) {
+        return format!("cannot set the limits of a check: {error}");
+    }
+    // A session of its own: no terminal to read from, and a process group to be killed by.
+    let _leads_one_already = nix::unistd::setsid();
+    if let Err(reason) = die_with(parent) {
+        return reason;
+    }
+    match arguments.next() {
+        Some(path) => Command::new(path).args(arguments).exec().to_string(),
+        None => "no program to run".to_owned(),
+    }
+}
+
+#[cfg(not(unix))]
+pub(super) fn become_program(_: impl Iterator<Item = std::ffi::OsString>) -> String {
+    format!("{FLAG} works on Unix only")
+}
+
+#[cfg(unix)]
+fn set_limits(space: u64, file: u64) -> nix::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+    let lower = |resource, wanted: u64| {
+        let (_, hard) = getrlimit(resource)?;
+        let value = wanted.min(hard);
+        setrlimit(resource, value, value)
+    };
+    lower(Resource::RLIMIT_CORE, 0)?;
+    lower(Resource::RLIMIT_FSIZE, file)?;
+    // Other systems have the name without the meaning.
+    if cfg!(target_os = "linux") && space > 0 {
+        lower(Resource::RLIMIT_AS, space)?;
+    }
+    Ok(())
+}
+
+/// Asks Linux to kill this process when its supervisor dies, and makes sure that it has not died yet.
+#[cfg(target_os = "linux")]
+fn die_with(parent: u64) -> Result<(), String> {
+    let set = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
+    set.map_err(|error| format!("cannot bind a check to its supervisor: {error}"))?;
+    if nix::unistd::getppid().as_raw() as u64 == parent {
+        Ok(())
+    } else {
+        Err("the supervisor is gone".to_owned())
+    }
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn die_with(_: u64) -> Result<(), String> {
+    Ok(())
+}

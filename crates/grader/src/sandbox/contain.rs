@@ -1,0 +1,159 @@
+//! Starts a program, watches its limits, and clears up after it.
+
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use super::supervise::{NOT_STARTED, NOT_STARTED_STATUS};
+use super::{Capture, Contained, Ending, Limits, Program, TICK, confine, processes};
+
+/// How long the output streams may stay open after the last process was killed.
+const OUTPUT_GRACE: Duration = Duration::from_secs(2);
+
+/// Whether this process exists only to watch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// A process among others of a larger program: group and time limit.
+    Plain,
+    /// A supervisor: all that this process has started, or will adopt, belongs to the program.
+    Supervised,
+}
+
+/// Runs a program to its end or its first limit. `stopped` is asked now and then.
+pub(super) fn contain(
+    program: &Program,
+    limits: &Limits,
+    mode: Mode,
+    stopped: &dyn Fn() -> bool,
+) -> Contained {
+    let started = Instant::now();
+    let mut child = match processes::spawn(&mut command(program, limits, mode)) {
+        Ok(child) => child,
+        Err(error) => {
+            let reason = format!("{}: {error}", program.path.display());
+            return Contained::without_output(Ending::NotStarted(reason), started);
+        }
+    };
+    let output = Output::of(&mut child, limits.kept_bytes);
+    let id = child.id();
+    let ended = processes::await_exit(child, mode == Mode::Supervised);
+    let ending = watch(&ended, limits, mode, &output, started, stopped);
+    let duration = started.elapsed();
+    let strays = match mode {
+        Mode::Supervised => processes::sweep(),
+        Mode::Plain => {
+            processes::kill_group(id);
+            0
+        }
+    };
+    let (stdout, stderr) = output.collect();
+    let not_started = stderr.head.strip_prefix(NOT_STARTED);
+    let ending = match (ending, not_started) {
+        (Ending::Exited(NOT_STARTED_STATUS), Some(reason)) => {
+            Ending::NotStarted(reason.trim().to_owned())
+        }
+        (ending, _) => ending,
+    };
+    Contained { ending, stdout, stderr, duration, strays }
+}
+
+fn command(program: &Program, limits: &Limits, mode: Mode) -> Command {
+    let mut command = match (mode, super::supervise::me()) {
+        (Mode::Supervised, Some(me)) => {
+            let mut command = Command::new(me);
+            command.args(confine::arguments(limits)).arg(&program.path);
+            command
+        }
+        _ => {
+            let mut command = Command::new(&program.path);
+            processes::own_group(&mut command);
+            command
+        }
+    };
+    command.args(&program.args).env_clear().envs(&program.env).current_dir(&program.dir);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+fn watch(
+    ended: &Receiver<ExitStatus>,
+    limits: &Limits,
+    mode: Mode,
+    output: &Output,
+    started: Instant,
+    stopped: &dyn Fn() -> bool,
+) -> Ending {
+    loop {
+        match ended.recv_timeout(TICK) {
+            Ok(status) => return ending(status),
+            Err(RecvTimeoutError::Disconnected) => return Ending::SupervisorKilled,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if stopped() {
+            return Ending::Stopped;
+        }
+        if started.elapsed() > limits.wall {
+            return Ending::TimeLimit;
+        }
+        let seen = output.seen.load(Ordering::Relaxed);
+        if seen > limits.flood_bytes {
+            return Ending::Flood(seen);
+        }
+        if mode == Mode::Supervised {
+            let alive = processes::descendants().len();
+            if alive > limits.processes {
+                return Ending::TooManyProcesses(alive);
+            }
+        }
+    }
+}
+
+fn ending(status: ExitStatus) -> Ending {
+    #[cfg(unix)]
+    if let Some(signal) = std::os::unix::process::ExitStatusExt::signal(&status) {
+        let name = nix::sys::signal::Signal::try_from(signal);
+        return Ending::Signal(name.map_or(signal.to_string(), |name| name.to_string()));
+    }
+    Ending::Exited(status.code().unwrap_or(-1))
+}
+
+/// Both streams of a program, being read.
+struct Output {
+    seen: Arc<AtomicU64>,
+    streams: [Receiver<Capture>; 2],
+}
+
+impl Output {
+    fn of(child: &mut Child, kept_bytes: usize) -> Self {
+        let seen = Arc::new(AtomicU64::new(0));
+        let stdout = child.stdout.take().map(|stream| read(stream, kept_bytes, &seen));
+        let stderr = child.stderr.take().map(|stream| read(stream, kept_bytes, &seen));
+        let streams = [stdout, stderr].map(|stream| stream.unwrap_or_else(|| sync_channel(1).1));
+        Self { seen, streams }
+    }
+
+    /// Waits for the end of both streams, but not for ever.
+    fn collect(self) -> (Capture, Capture) {
+        let deadline = Instant::now() + OUTPUT_GRACE;
+        let [stdout, stderr] = self.streams.map(|stream| {
+            let left = deadline.saturating_duration_since(Instant::now());
+            stream.recv_timeout(left).unwrap_or_default()
+        });
+        (stdout, stderr)
+    }
+}
+
+fn read(
+    stream: impl std::io::Read + Send + 'static,
+    kept_bytes: usize,
+    seen: &Arc<AtomicU64>,
+) -> Receiver<Capture> {
+    let (sender, receiver) = sync_channel(1);
+    let seen = Arc::clone(seen);
+    std::thread::spawn(move || {
+        let _nobody_waits = sender.send(Capture::drain(stream, kept_bytes, &seen));
+    });
+    receiver
+}
