@@ -28,7 +28,7 @@ pub use check::{Check, list_checks};
 pub use error::GradeError;
 pub use grade::{Live, Options, Source, grade};
 pub use json::to_json;
-pub use mirror::{Mirror, mirror};
+pub use mirror::{Mirror, mirror, stage};
 pub use outcome::{CheckReport, CheckVerdict, Failure, Place, RunContext, run_check};
 pub use progress::Progress;
 pub use report::{Style, render, render_compile_error};

@@ -50,20 +50,35 @@ pub fn mirror(lab: &Lab, target: &Path) -> Result<Mirror, GradeError> {
     let expected = check::expected_functions(&files);
     let learned = overlay(lab, &mut files)?;
     let sentinel = add_sentinel(&mut files, &workspace)?;
-    write_root(lab, &workspace)?;
-    write_lab(&workspace.join(&folder), &files)?;
     Ok(Mirror {
-        package: Package {
-            workspace,
-            target: target.to_owned(),
-            name: lab.package(Side::Learner),
-            folder: folder.clone(),
-        },
+        package: stage(lab, &workspace, target, &files)?,
         learner_files: lab.learner_files().iter().map(|file| folder.join(file)).collect(),
         missing: learned.missing,
         ignored: learned.ignored,
         expected,
         sentinel,
+    })
+}
+
+/// Makes `workspace` a workspace like the repository's, with these files as its only lab, and returns the lab's
+/// package. Only what differs is written.
+///
+/// # Errors
+/// [`GradeError`] when the repository cannot be read or the workspace cannot be written.
+pub fn stage(
+    lab: &Lab,
+    workspace: &Path,
+    target: &Path,
+    files: &Files,
+) -> Result<Package, GradeError> {
+    let folder = lab.folder(Side::Learner);
+    write_root(lab, workspace)?;
+    write_lab(&workspace.join(&folder), files)?;
+    Ok(Package {
+        workspace: workspace.to_owned(),
+        target: target.to_owned(),
+        name: lab.package(Side::Learner),
+        folder,
     })
 }
 
