@@ -40,11 +40,31 @@ fn expand(source: &str, dir: &Path) -> (String, Vec<String>) {
     let mut warnings = Vec::new();
     let source = fold_solutions(source, dir, &mut warnings);
     let source = inline_pictures(&source, dir, &mut warnings);
-    let source = replace_fences(&source, |fence| {
-        if fence.language() != "quiz" {
-            return None;
-        }
-        quiz(fence.body).map_err(|cause| warnings.push(format!("quiz: {cause}"))).ok()
+    let source = replace_fences(&source, |fence| match fence.language() {
+        "quiz" => quiz(fence.body).map_err(|cause| warnings.push(format!("quiz: {cause}"))).ok(),
+        "rust" => Some(format!("```{}\n{}```", fence.info, dedent(fence.body))),
+        _ => None,
     });
     (source, warnings)
+}
+
+/// Code without the indentation that all its lines share: a method is included from inside its `impl`.
+fn dedent(code: &str) -> String {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let lines = || code.lines().filter(|line| !line.trim().is_empty());
+    let shared = lines().map(indent).min().unwrap_or(0);
+    code.lines().map(|line| format!("{}\n", line.get(shared..).unwrap_or(""))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_included_method_loses_its_indentation() {
+        let (out, warnings) =
+            expand("```rust,ignore\n    fn f() {\n\n        1\n    }\n```\n", Path::new("."));
+        assert_eq!(out, "```rust,ignore\nfn f() {\n\n    1\n}\n```\n");
+        assert!(warnings.is_empty());
+    }
 }

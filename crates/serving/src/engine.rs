@@ -105,6 +105,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError`] where the executor fails; the engine must not be stepped again.
+    // ANCHOR: book_step
     pub fn step(
         &mut self,
         clock: &dyn Fn() -> Duration,
@@ -147,6 +148,7 @@ impl Engine {
         }
         Ok(Some(StepReport { started, ended, prefill_tokens, decode_tokens, progress }))
     }
+    // ANCHOR_END: book_step
 
     /// Who lost its place in this plan, and who got one.
     fn note_places(&mut self, plan: &StepPlan, at: Duration) -> Vec<Progress> {

@@ -4,6 +4,7 @@ use crate::{BlockId, SequenceId, TokenId};
 
 /// A run of consecutive tokens of one sequence, to be fed to the model in this step.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// ANCHOR: book_chunk
 pub struct Chunk {
     /// Whose tokens these are.
     pub sequence: SequenceId,
@@ -17,6 +18,7 @@ pub struct Chunk {
     /// Whether a new token is sampled after the last of these (false while a prefill is incomplete).
     pub samples: bool,
 }
+// ANCHOR_END: book_chunk
 
 impl Chunk {
     /// One past the position of the last token fed: what the cache holds after this step.

@@ -27,6 +27,7 @@ pub struct PoolStats {
 ///
 /// Life of a sequence: [`admit`](Self::admit), then any number of [`allocate`](Self::allocate) and
 /// [`publish`](Self::publish), then [`free`](Self::free).
+// ANCHOR: book_pool
 pub trait BlockPool: Send {
     /// Token slots in a block.
     fn block_size(&self) -> usize;
@@ -71,6 +72,7 @@ pub trait BlockPool: Send {
     /// What the pool has done so far.
     fn stats(&self) -> PoolStats;
 }
+// ANCHOR_END: book_pool
 
 /// How many blocks hold `num_tokens` tokens.
 ///

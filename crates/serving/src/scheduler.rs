@@ -67,6 +67,7 @@ pub struct Load {
 ///
 /// The engine calls [`plan`](Self::plan), executes the plan, then calls [`commit`](Self::commit) with that
 /// plan and the tokens sampled, then [`remove`](Self::remove) for each sequence that is done.
+// ANCHOR: book_scheduler
 pub trait Scheduler: Send {
     /// Takes a new sequence; it waits. The caller made sure that it fits into an empty pool.
     fn add(&mut self, sequence: Sequence);
@@ -85,3 +86,4 @@ pub trait Scheduler: Send {
     /// How full it is.
     fn load(&self) -> Load;
 }
+// ANCHOR_END: book_scheduler

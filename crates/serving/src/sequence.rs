@@ -7,6 +7,7 @@ use crate::{SequenceId, TokenId};
 /// `computed` counts the leading tokens whose keys and values are in the cache. In steady decode it is
 /// `tokens.len() - 1`: the newest token was sampled but has not been fed to the model yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
+// ANCHOR: book_sequence
 pub struct Sequence {
     /// Who this is.
     pub id: SequenceId,
@@ -21,6 +22,7 @@ pub struct Sequence {
     /// How often this sequence was preempted.
     pub preemptions: u32,
 }
+// ANCHOR_END: book_sequence
 
 impl Sequence {
     /// A sequence that has not been scheduled yet. `prompt` is not empty.

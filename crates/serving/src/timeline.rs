@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// Something that happened to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+// ANCHOR: book_events
 pub enum EventKind {
     /// The server read the request. Always first.
     Arrived,
@@ -27,6 +28,7 @@ pub enum EventKind {
     /// The client went away, or the server gave up on it. Always last.
     Aborted,
 }
+// ANCHOR_END: book_events
 
 /// One event and its time since the engine started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +72,7 @@ impl FromIterator<(Duration, EventKind)> for Timeline {
 
 /// Where a request's time went. The parts sum to the time from its first to its last event, exactly.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+// ANCHOR: book_phases
 pub struct Phases {
     /// Waiting for a place: before the first schedule and after each preemption.
     pub queue: Duration,
@@ -82,6 +85,7 @@ pub struct Phases {
     /// The way back to the client: from the last token to the last byte. (`return` is a Rust keyword.)
     pub response: Duration,
 }
+// ANCHOR_END: book_phases
 
 impl Phases {
     /// The whole: end to end.

@@ -55,6 +55,7 @@ impl<P: BlockPool> Scheduler for StaticScheduler<P> {
         before > self.waiting.len() + self.batch.len()
     }
 
+    // ANCHOR: book_plan
     fn plan(&mut self, _now: Duration) -> StepPlan {
         if self.batch.is_empty() {
             self.fill_batch();
@@ -78,6 +79,7 @@ impl<P: BlockPool> Scheduler for StaticScheduler<P> {
         }
         plan
     }
+    // ANCHOR_END: book_plan
 
     fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], _now: Duration) {
         for sequence in &mut self.batch {
