@@ -11,6 +11,7 @@ mod codec;
 mod config;
 mod error;
 mod executor;
+mod gguf;
 mod kernel;
 mod linear;
 mod llama;

@@ -1,9 +1,11 @@
 //! From a source to a model that is ready to run.
 
-use std::fmt;
+use std::fs::File;
+use std::io::BufReader;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
-use std::thread;
+use std::{fmt, io, thread};
 
 use candle_core::Device;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -12,6 +14,7 @@ use serving::TextCodec;
 use crate::cache::KvCache;
 use crate::codec::Codec;
 use crate::executor::CandleExecutor;
+use crate::gguf::{self, GgufWeights, Header};
 use crate::llama::Llama;
 use crate::weights::WeightSource;
 use crate::{LlamaConfig, ModelError, ModelSource, tiny};
@@ -74,9 +77,8 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
             codec: Codec::tiny()?,
             weights: Box::new(tiny::RandomWeights { seed: *seed }),
         },
-        ModelSource::Gguf(path) | ModelSource::HuggingFaceDir(path) => {
-            return Err(ModelError::NotFound(path.clone()));
-        }
+        ModelSource::Gguf(path) => Parts::from_gguf(path)?,
+        ModelSource::HuggingFaceDir(path) => return Err(ModelError::NotFound(path.clone())),
     };
     let model = Llama::new(&parts.config, parts.weights.as_mut(), &device)?;
     let trained = parts.config.max_position;
@@ -86,6 +88,27 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
         name: parts.name,
         model,
         threads: Arc::new(threads),
+    })
+}
+
+// === impl Parts ===
+
+impl Parts {
+    fn from_gguf(path: &Path) -> Result<Self, ModelError> {
+        let mut file = BufReader::new(open_file(path)?);
+        let header = Header::read(path, &mut file)?;
+        let config = gguf::config(&header)?;
+        let name = header.optional_text("general.name")?.unwrap_or("llama").to_owned();
+        let codec = gguf::codec(&header, &config)?;
+        Ok(Self { name, config, codec, weights: Box::new(GgufWeights::new(header, file)) })
+    }
+}
+
+/// Opens a file to read.
+pub(crate) fn open_file(path: &Path) -> Result<File, ModelError> {
+    File::open(path).map_err(|cause| match cause.kind() {
+        io::ErrorKind::NotFound => ModelError::NotFound(path.to_owned()),
+        _ => ModelError::Io { path: path.to_owned(), cause },
     })
 }
 
