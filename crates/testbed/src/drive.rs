@@ -226,6 +226,12 @@ impl<S: Scheduler> Driver<S> {
         &self.scheduler
     }
 
+    /// Whether this job was added and is neither done nor aborted.
+    #[must_use]
+    pub fn knows(&self, id: SequenceId) -> bool {
+        self.tracked.contains_key(&id)
+    }
+
     /// The answers of the jobs that are done.
     #[must_use]
     pub fn answers(&self) -> &BTreeMap<SequenceId, Vec<TokenId>> {
