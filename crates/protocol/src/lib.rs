@@ -3,4 +3,7 @@
 //! Knows serde and nothing else: no I/O, no clock, no server.
 
 pub mod exposition;
+pub mod openai;
+pub mod sse;
+pub mod timelines;
 pub mod vllm;

@@ -1,0 +1,87 @@
+//! Which path is served by what, and what every request passes through.
+
+mod generate;
+mod info;
+mod text;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use futures_util::FutureExt;
+use protocol::openai::RequestError;
+use serde_json::json;
+
+use crate::error::ApiError;
+use crate::state::Server;
+use crate::telemetry::panic_message;
+
+/// All routes of a server.
+pub(crate) fn router(server: Arc<Server>) -> Router {
+    Router::new()
+        .route("/v1/completions", post(generate::completions))
+        .route("/v1/chat/completions", post(generate::chat))
+        .route("/v1/models", get(info::models))
+        .route("/health", get(info::health))
+        .route("/version", get(info::version))
+        .route("/load", get(info::load))
+        .route("/metrics", get(info::metrics))
+        .route("/debug/timelines", get(info::timelines))
+        .route("/tokenize", post(text::tokenize))
+        .route("/detokenize", post(text::detokenize))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(from_fn(catch_panic))
+        .with_state(server)
+}
+
+/// FastAPI's body for a path that is not there.
+async fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, axum::Json(json!({"detail": "Not Found"}))).into_response()
+}
+
+/// FastAPI's body for a method that a path does not take.
+async fn method_not_allowed() -> Response {
+    let body = axum::Json(json!({"detail": "Method Not Allowed"}));
+    (StatusCode::METHOD_NOT_ALLOWED, body).into_response()
+}
+
+/// The last net: a handler that panics is a bug, and costs its own request only.
+async fn catch_panic(request: Request, next: Next) -> Response {
+    match std::panic::AssertUnwindSafe(next.run(request)).catch_unwind().await {
+        Ok(response) => response,
+        Err(panic) => {
+            tracing::error!(reason = panic_message(panic.as_ref()), "a handler panicked");
+            ApiError::Internal.into_response()
+        }
+    }
+}
+
+/// The body of a request that must be JSON, up to the server's limit.
+async fn read_json(
+    server: &Server,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Bytes, RequestError> {
+    let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
+    let media =
+        text(header::CONTENT_TYPE).unwrap_or_default().split(';').next().unwrap_or_default();
+    if !media.trim().eq_ignore_ascii_case("application/json") {
+        return Err(RequestError::NotAnnouncedAsJson);
+    }
+    let limit = server.config.max_body_bytes;
+    let announced = text(header::CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(RequestError::BodyTooLarge { limit });
+    }
+    to_bytes(body, limit).await.map_err(|error| {
+        use std::error::Error as _;
+        let too_large = error.source().is_some_and(|e| e.to_string().contains("length limit"));
+        if too_large { RequestError::BodyTooLarge { limit } } else { RequestError::BodyUnreadable }
+    })
+}

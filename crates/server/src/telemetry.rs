@@ -1,0 +1,132 @@
+//! The recorder behind its lock, and the ring of recent timelines.
+//!
+//! The lock is held for one record or one copy of the families, never across a step or an await.
+//! A recorder may be a learner's: where it panics, metrics are gone and serving goes on.
+
+use std::collections::VecDeque;
+use std::fmt::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use protocol::timelines::{RequestTimeline, TimelineEvent, TimelineKind, Timelines};
+use serving::{Event, EventKind, Load, Recorder, RequestSummary, StepReport, Timeline};
+
+/// Timelines that `/debug/timelines` shows at most.
+const MAX_TIMELINES: usize = 256;
+
+pub(crate) struct Telemetry {
+    recorder: Mutex<Box<dyn Recorder>>,
+    /// What the recorder said when it panicked.
+    broken: OnceLock<String>,
+    /// `None` where nobody asked for it.
+    recent: Option<Mutex<VecDeque<RequestTimeline>>>,
+}
+
+impl Telemetry {
+    pub(crate) fn new(recorder: Box<dyn Recorder>, keep_timelines: bool) -> Self {
+        Self {
+            recorder: Mutex::new(recorder),
+            broken: OnceLock::new(),
+            recent: keep_timelines.then(Mutex::default),
+        }
+    }
+
+    /// A choice ended.
+    pub(crate) fn request(&self, id: &str, choice: usize, of: &Timeline, summary: &RequestSummary) {
+        if let Some(recent) = &self.recent {
+            let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
+            if recent.len() == MAX_TIMELINES {
+                recent.pop_front();
+            }
+            recent.push_back(describe(id, choice, of, summary));
+        }
+        tracing::debug!(
+            id,
+            choice,
+            finish = summary.finish.as_str(),
+            prompt_tokens = summary.prompt_tokens,
+            generated_tokens = summary.generated_tokens,
+            "request ended"
+        );
+        self.with_recorder(|recorder| recorder.request(of, summary));
+    }
+
+    /// A step ended, or the load changed without one.
+    pub(crate) fn step(&self, report: &StepReport, load: &Load) {
+        self.with_recorder(|recorder| recorder.step(report, load));
+    }
+
+    /// The text of `/metrics`, or what the recorder said when it panicked.
+    pub(crate) fn page(&self, now: Duration) -> Result<String, String> {
+        let families = self.with_recorder(|recorder| recorder.families(now));
+        let families = families.ok_or_else(|| self.broken.get().cloned().unwrap_or_default())?;
+        let mut page = String::new();
+        for family in families {
+            write!(page, "{family}").map_err(|error| error.to_string())?;
+        }
+        Ok(page)
+    }
+
+    /// Recent timelines, oldest first; `None` where nobody asked to keep them.
+    pub(crate) fn timelines(&self) -> Option<Timelines> {
+        let recent = self.recent.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(Timelines { timelines: recent.iter().cloned().collect() })
+    }
+
+    fn with_recorder<T>(&self, ask: impl FnOnce(&mut dyn Recorder) -> T) -> Option<T> {
+        if self.broken.get().is_some() {
+            return None;
+        }
+        let mut recorder = self.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        match catch_unwind(AssertUnwindSafe(|| ask(recorder.as_mut()))) {
+            Ok(answer) => Some(answer),
+            Err(panic) => {
+                let reason = panic_message(panic.as_ref());
+                tracing::error!(reason, "the recorder panicked; /metrics is gone");
+                let _ = self.broken.set(reason.to_owned());
+                None
+            }
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic without a message")
+}
+
+fn describe(
+    id: &str,
+    choice: usize,
+    timeline: &Timeline,
+    summary: &RequestSummary,
+) -> RequestTimeline {
+    RequestTimeline {
+        id: id.to_owned(),
+        choice,
+        finish_reason: summary.finish.as_str().to_owned(),
+        prompt_tokens: summary.prompt_tokens,
+        cached_tokens: summary.cached_tokens,
+        generated_tokens: summary.generated_tokens,
+        preemptions: summary.preemptions,
+        events: timeline.events().iter().map(describe_event).collect(),
+    }
+}
+
+fn describe_event(event: &Event) -> TimelineEvent {
+    let (kind, tokens) = match event.kind {
+        EventKind::Arrived => (TimelineKind::Arrived, None),
+        EventKind::Queued => (TimelineKind::Queued, None),
+        EventKind::ModelReady => (TimelineKind::ModelReady, None),
+        EventKind::Scheduled => (TimelineKind::Scheduled, None),
+        EventKind::PrefillDone => (TimelineKind::PrefillDone, None),
+        EventKind::Token => (TimelineKind::Token, None),
+        EventKind::Flushed { tokens } => (TimelineKind::Flushed, Some(tokens)),
+        EventKind::Preempted => (TimelineKind::Preempted, None),
+        EventKind::Aborted => (TimelineKind::Aborted, None),
+    };
+    let at_us = u64::try_from(event.at.as_micros()).unwrap_or(u64::MAX);
+    TimelineEvent { at_us, kind, tokens }
+}
