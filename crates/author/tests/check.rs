@@ -1,0 +1,123 @@
+//! `author check` on a small course: silent about a sound lab, and precise about each fault put into it.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod common;
+
+use author::{CheckOptions, LabSummary, check, exit_status, sync};
+use common::Fixture;
+use grader::Stop;
+
+const SOLUTION: &str = "solutions/01-fixture/src";
+const MUTANTS: &str = "solutions/01-fixture/mutants";
+
+/// Syncs and checks; returns the summary and all that was printed.
+fn prove(fixture: &Fixture, seeds: u64, repeats: usize) -> (LabSummary, String) {
+    let course = fixture.course();
+    sync::write(&course, &sync::compare(&course).unwrap(), false).unwrap();
+    let options = CheckOptions { lab: None, seeds, repeats, target: fixture.path("target/build") };
+    let mut out = Vec::new();
+    let mut summaries = check(&course, &options, &Stop::new(), &mut out).unwrap();
+    let printed = String::from_utf8(out).unwrap();
+    (summaries.pop().unwrap(), printed)
+}
+
+fn findings(summary: &LabSummary) -> Vec<String> {
+    summary.findings.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn a_sound_lab_holds_every_proof() {
+    let (summary, printed) = prove(&Fixture::new(), 2, 2);
+    assert_eq!(findings(&summary), Vec::<String>::new(), "{printed}");
+    assert_eq!(exit_status(&[summary]), 0);
+    let table = printed.split_once("\nLab 1").unwrap().1;
+    insta::assert_snapshot!(table);
+    // Each mutant's line names the check that rejects it.
+    let hang = printed.lines().find(|line| line.contains("mutant 1.2 loops_forever")).unwrap();
+    assert!(hang.contains("rejected by \"has none of nothing\""), "{hang}");
+}
+
+#[test]
+fn each_fault_is_found_and_named() {
+    let fixture = Fixture::new();
+    // A task that is green without its code: its only real work is given.
+    fixture.edit(
+        &format!("{SOLUTION}/average.rs"),
+        "    // ANCHOR: task_1_2\n    let count = tally.count();\n    tally.sum().checked_div(count)\n    // ANCHOR_END: task_1_2\n",
+        "    if tally.sum() == u64::MAX {\n        // ANCHOR: task_1_2\n        return None;\n        // ANCHOR_END: task_1_2\n    }\n    let count = tally.count();\n    tally.sum().checked_div(count)\n",
+    );
+    // A check that runs another task's code without saying so.
+    fixture.edit("solutions/01-fixture/lab.toml", "needs = [\"1.1\"]\n", "");
+    // Wrong answers that nothing rejects, that are out of date, that do not compile, that are none.
+    let tally = |with: &str| {
+        format!(
+            "Why.\n--- a/src/tally.rs\n+++ b/src/tally.rs\n@@ -14,3 +14,3 @@\n         // ANCHOR: task_1_1\n         self.count += 1;\n-        self.sum += value;\n+        {with}\n"
+        )
+    };
+    let mutant =
+        |name: &str, text: &str| fixture.write(&format!("{MUTANTS}/1.1/{name}.patch"), text);
+    mutant("survivor", &tally("self.sum = value + self.sum;"));
+    mutant("not_rust", &tally("self.sum += ;"));
+    mutant("out_of_date", &tally("self.sum += 0;").replace("self.count += 1;", "self.count += 3;"));
+    mutant("silent", tally("self.sum += 0;").strip_prefix("Why.\n").unwrap());
+    fixture.write(&format!("{MUTANTS}/nobodys.patch"), &tally("self.sum += 0;"));
+
+    let (summary, printed) = prove(&fixture, 1, 1);
+    assert_eq!(summary.exit_status(), 1);
+    // What rustc says in the lines after the first is its own affair.
+    let told = findings(&summary);
+    let first_lines: Vec<&str> = told.iter().filter_map(|text| text.lines().next()).collect();
+    insta::assert_snapshot!(first_lines.join("\n"));
+    assert_eq!(printed.matches("WRONG").count(), summary.findings.len(), "{printed}");
+}
+
+#[test]
+fn a_flaky_check_and_one_that_dislikes_a_seed_are_told_apart() {
+    let fixture = Fixture::new();
+    let checks = format!("{SOLUTION}/tests/task_1_1.rs");
+    let extra = r#"
+#[test]
+fn task_1_1_tosses_a_coin() {
+    use std::hash::{BuildHasher, RandomState};
+    assert!(std::env::var("LAB_SEED").unwrap() != "7" || RandomState::new().hash_one(0) % 4 > 0);
+}
+
+#[test]
+fn task_1_1_dislikes_two() {
+    assert_ne!(std::env::var("LAB_SEED").unwrap(), "2");
+}
+"#;
+    fixture.write(&checks, &(fixture.read(&checks) + extra));
+    let (summary, printed) = prove(&fixture, 3, 60);
+    let found = findings(&summary);
+    let flaky = "task_1_1_tosses_a_coin is flaky: ";
+    let seed = "task_1_1_dislikes_two fails on the solution with seed 2: ";
+    // The coin may already fall badly in the very first run.
+    let coin = |line: &&String| line.starts_with(flaky) || line.contains("tosses_a_coin fails");
+    assert_eq!(found.iter().filter(coin).count(), 1, "{printed}");
+    assert_eq!(found.iter().filter(|line| line.starts_with(seed)).count(), 1, "{printed}");
+    assert_eq!(found.len(), 2, "{printed}");
+}
+
+#[test]
+fn a_solution_that_does_not_compile_or_pass_is_said_first() {
+    let fixture = Fixture::new();
+    fixture.edit(&format!("{SOLUTION}/tally.rs"), "self.count += 1;", "self.count += one;");
+    let (summary, _) = prove(&fixture, 1, 1);
+    let [finding] = &findings(&summary)[..] else { panic!("{:?}", summary.findings) };
+    assert!(finding.starts_with("the solution does not compile:\nerror"), "{finding}");
+    assert!(finding.contains("labs/01-fixture/src/tally.rs:15"), "{finding}");
+}
+
+#[test]
+fn a_starter_that_is_out_of_date_is_named() {
+    let fixture = Fixture::new();
+    fixture.edit(&format!("{SOLUTION}/tally.rs"), "self.count += 1;", "self.count += one;");
+    let course = fixture.course();
+    let options =
+        CheckOptions { lab: Some(1), seeds: 0, repeats: 1, target: fixture.path("target/build") };
+    let summaries = check(&course, &options, &Stop::new(), &mut Vec::new()).unwrap();
+    let first = findings(&summaries[0]).swap_remove(0);
+    assert_eq!(first, "labs/01-fixture/Cargo.toml is out of date: run `cargo xtask author sync`");
+}
