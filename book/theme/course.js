@@ -35,8 +35,10 @@ class QuizCard extends HTMLElement {
 
   addOptions(form, options) {
     const name = this.textContent.trim().slice(0, 80);
-    form.setAttribute("role", "radiogroup");
-    form.setAttribute("aria-label", name);
+    const group = document.createElement("div");
+    group.className = "options";
+    group.setAttribute("role", "radiogroup");
+    group.setAttribute("aria-label", name);
     [...options.children].forEach((item, index) => {
       const label = document.createElement("label");
       label.className = "option";
@@ -45,8 +47,9 @@ class QuizCard extends HTMLElement {
       radio.name = "answer";
       radio.value = String(index + 1);
       label.append(radio, " ", ...item.childNodes);
-      form.append(label);
+      group.append(label);
     });
+    form.append(group);
   }
 
   addNumber(form) {
@@ -66,16 +69,33 @@ document.addEventListener("keydown", (event) => {
   if (event.target.closest?.("quiz-card")) event.stopPropagation();
 }, true);
 
-// mdBook's sidebar switch is a label of a hidden checkbox: no keyboard reaches it, no screen reader names it.
-const toggle = document.getElementById("mdbook-sidebar-toggle");
-if (toggle) {
-  toggle.setAttribute("role", "button");
-  toggle.tabIndex = 0;
-  toggle.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" || event.key === " ") {
-      event.preventDefault();
-      toggle.click();
-    }
-  });
+// mdBook's sidebar switch is a label of a hidden checkbox: no keyboard reaches it. A button takes its place.
+const label = document.getElementById("mdbook-sidebar-toggle");
+const checkbox = document.getElementById("mdbook-sidebar-toggle-anchor");
+if (label && checkbox) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = label.className;
+  button.title = label.title;
+  button.setAttribute("aria-label", label.title);
+  button.setAttribute("aria-controls", "mdbook-sidebar");
+  const mirror = () => button.setAttribute("aria-expanded", String(checkbox.checked));
+  button.append(...label.childNodes);
+  button.addEventListener("click", () => label.click());
+  checkbox.addEventListener("change", mirror);
+  mirror();
+  label.before(button);
+  label.hidden = true;
 }
 document.getElementById("mdbook-menu-bar")?.setAttribute("role", "banner");
+
+// Code that scrolls must be reachable by keyboard.
+for (const code of document.querySelectorAll("pre > code")) {
+  if (code.scrollWidth > code.clientWidth) code.tabIndex = 0;
+}
+
+// Long names in tables may break after their separators, and nowhere else.
+for (const code of document.querySelectorAll("td code")) {
+  const parts = code.textContent.split(/(?<=[_:/|])/);
+  code.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]));
+}

@@ -54,12 +54,17 @@ fn in_console_blocks(source: &str, file: &str) -> Vec<BookCommand> {
     for fence in fences(source).iter().filter(|fence| fence.language() == "console") {
         let exit = fence.attributes().find_map(|part| part.strip_prefix("exit=")?.parse().ok());
         let ends = !fence.attributes().any(|part| part == "stop");
-        for (index, line) in fence.body.lines().enumerate() {
+        let mut lines = fence.body.lines().enumerate();
+        while let Some((index, line)) = lines.next() {
             let Some(command) = line.strip_prefix("$ ") else { continue };
             // A remark after two spaces and `#` is for the reader.
-            let command = command.split("  #").next().unwrap_or(command).trim();
+            let mut command = command.split("  #").next().unwrap_or(command).trim().to_owned();
+            while let Some(unfinished) = command.strip_suffix('\\') {
+                let rest = lines.next().map_or("", |(_, line)| line.trim());
+                command = format!("{} {rest}", unfinished.trim_end());
+            }
             let exit = ends.then(|| exit.unwrap_or(0));
-            found.push(BookCommand::new(command, exit, ends, file, fence.line + index));
+            found.push(BookCommand::new(&command, exit, ends, file, fence.line + index));
         }
     }
     found
@@ -95,7 +100,7 @@ mod tests {
     #[test]
     fn a_prompt_in_a_console_block_is_a_command() {
         let source = "$ not this\n`cargo xtask lab 1 hint 1.1`\n```console,exit=1\n$ cargo xtask lab 1  # all red\nFAIL 1.1\n```\n\
-                      ```console,stop\n$ curl -s x\n```\n";
+                      ```console,stop\n$ curl -s \\\n    x\n```\n";
         let found = commands_in(source, "a.md");
         assert_eq!(found.len(), 3);
         assert_eq!((found[0].command.as_str(), found[0].line), ("cargo xtask lab 1 hint 1.1", 2));
@@ -103,6 +108,7 @@ mod tests {
         assert_eq!(found[1].command, "cargo xtask lab 1");
         assert_eq!(found[1].xtask, Some(vec!["lab".into(), "1".into()]));
         assert_eq!((found[1].exit, found[1].ends, found[1].line), (Some(1), true, 4));
+        assert_eq!(found[2].command, "curl -s x");
         assert_eq!((found[2].xtask.as_ref(), found[2].exit, found[2].ends), (None, None, false));
     }
 }
