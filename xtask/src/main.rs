@@ -1,2 +1,71 @@
-//! Stub.
-fn main() {}
+//! `cargo xtask`: the course's one command line. A thin dispatcher: it reads arguments, asks the crates that know,
+//! and starts the programs that are heavy to build.
+
+mod answers;
+mod ci;
+mod cli;
+mod doctor;
+mod lab;
+mod map;
+mod programs;
+mod repo;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use grader::{GradeError, Stop};
+
+use cli::{AuthorCommand, Cli, Command};
+
+/// Exit status after Ctrl-C, as shells have it.
+const INTERRUPTED: u8 = 130;
+/// Exit status of trouble that is nobody's wrong answer.
+const TROUBLE: u8 = 2;
+
+fn main() -> ExitCode {
+    grader::sandbox::maybe_run_supervisor();
+    let cli = Cli::parse();
+    let stop = Stop::new();
+    let handler = {
+        let stop = stop.clone();
+        move || {
+            // The second one does not wait for anything.
+            if stop.is_set() {
+                std::process::exit(i32::from(INTERRUPTED));
+            }
+            stop.set();
+        }
+    };
+    let outcome = match ctrlc::set_handler(handler) {
+        Ok(()) => run(cli, &stop),
+        Err(error) => Err(error.into()),
+    };
+    match outcome {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            let stopped = matches!(error.downcast_ref(), Some(GradeError::Interrupted));
+            anstream::eprintln!("{error:#}");
+            ExitCode::from(if stopped || stop.is_set() { INTERRUPTED } else { TROUBLE })
+        }
+    }
+}
+
+fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
+    let root = repo::root()?;
+    match cli.command {
+        None => map::show(&root),
+        Some(Command::Lab(args)) => lab::run(&root, args, stop),
+        Some(Command::Doctor { json }) => doctor::run(&root, json),
+        Some(Command::Model(command)) => programs::model(&root, &command, stop),
+        Some(Command::Book { open, port }) => programs::book(&root, open, port, stop),
+        Some(Command::Test(args)) => ci::run(&root, &args, stop),
+        Some(Command::Author { command }) => {
+            let out = &mut anstream::stdout();
+            Ok(match command {
+                AuthorCommand::Sync(args) => author::run_sync(&root, &args, out)?,
+                AuthorCommand::Check(args) => author::run_check(&root, &args, stop, out)?,
+            })
+        }
+    }
+}

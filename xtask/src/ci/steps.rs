@@ -1,0 +1,179 @@
+//! The steps of `cargo xtask test`, in the order that finds the cheapest mistakes first.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use course::Side;
+use grader::{cargo, run_streaming};
+use serde_json::Value;
+
+use super::{Bench, Outcome, Step};
+use crate::programs;
+
+/// Lines shown of what a failed command printed.
+const SHOWN_LINES: usize = 60;
+
+pub(super) const ALL: &[Step] = &[
+    Step { name: "fmt", what: "the sources are formatted", run: fmt },
+    Step { name: "starters", what: "labs/ is what the solutions give", run: starters },
+    Step { name: "clippy", what: "no warning in any crate", run: clippy },
+    Step { name: "doc", what: "the documentation builds without a warning", run: doc },
+    Step { name: "tests", what: "the tests of every crate", run: tests },
+    Step {
+        name: "author",
+        what: "the checks pass what is right and reject what is wrong",
+        run: author,
+    },
+    Step { name: "book", what: "the book has no broken link, and builds", run: book },
+    Step {
+        name: "unsolved",
+        what: "a learner's first run: every task unsolved, exit 1",
+        run: unsolved,
+    },
+    Step { name: "solved", what: "the reference on a real model: full marks, exit 0", run: solved },
+    Step {
+        name: "offline",
+        what: "the reference on a tiny random model: full marks, exit 0",
+        run: offline,
+    },
+    Step { name: "deny", what: "licences and advisories of all dependencies", run: deny },
+];
+
+fn fmt(bench: &Bench<'_>) -> Result<Outcome> {
+    // Also the packages that are no members: the generated labs.
+    ok(bench, bench.cargo(["fmt", "--all", "--check"]))
+}
+
+fn starters(bench: &Bench<'_>) -> Result<Outcome> {
+    ok(bench, bench.xtask(["author", "sync", "--check"])?)
+}
+
+fn clippy(bench: &Bench<'_>) -> Result<Outcome> {
+    let mut command = bench.cargo(["clippy", "--workspace", "--all-targets", "--features"]);
+    command.arg(live_features(bench)).args(["--", "-D", "warnings"]);
+    ok(bench, command)
+}
+
+fn doc(bench: &Bench<'_>) -> Result<Outcome> {
+    let mut command = bench.cargo(["doc", "--workspace", "--no-deps", "--features"]);
+    command.arg(live_features(bench)).env("RUSTDOCFLAGS", "-D warnings");
+    ok(bench, command)
+}
+
+fn tests(bench: &Bench<'_>) -> Result<Outcome> {
+    let mut command = bench.cargo(["test", "--workspace", "--no-fail-fast"]);
+    // The checks of a starter fail: that is what they are for.
+    for lab in bench.course.labs.iter() {
+        command.arg("--exclude").arg(lab.package(Side::Learner));
+    }
+    ok(bench, command)
+}
+
+fn author(bench: &Bench<'_>) -> Result<Outcome> {
+    ok(bench, bench.xtask(["author", "check"])?)
+}
+
+fn book(bench: &Bench<'_>) -> Result<Outcome> {
+    let checked = ok(bench, bench.cargo(["run", "--quiet", "-p", "book", "--", "check"]))?;
+    match checked {
+        Outcome::Passed => ok(bench, bench.cargo(["run", "--quiet", "-p", "book", "--", "build"])),
+        other => Ok(other),
+    }
+}
+
+fn unsolved(bench: &Bench<'_>) -> Result<Outcome> {
+    for lab in &bench.course.labs {
+        let (report, said) = bench.graded(lab.number, &["--offline"])?;
+        let tasks = report["tasks"].as_array().map_or(&[][..], Vec::as_slice);
+        let all_unsolved = tasks.len() == lab.tasks.len()
+            && tasks.iter().all(|task| task["unsolved"] == true || task["verdict"] == "WAIT");
+        if report["exit_status"] != 1 || !all_unsolved {
+            return Ok(Outcome::Failed(said));
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+fn solved(bench: &Bench<'_>) -> Result<Outcome> {
+    match programs::lab_model(bench.root, bench.stop) {
+        Ok(_) => full_marks(bench, &["--solution"]),
+        Err(reason) => {
+            let first = reason.lines().next().unwrap_or_default().to_owned();
+            Ok(Outcome::Skipped(first))
+        }
+    }
+}
+
+fn offline(bench: &Bench<'_>) -> Result<Outcome> {
+    full_marks(bench, &["--solution", "--offline"])
+}
+
+fn full_marks(bench: &Bench<'_>, flags: &[&str]) -> Result<Outcome> {
+    for lab in &bench.course.labs {
+        let (report, said) = bench.graded(lab.number, flags)?;
+        if report["exit_status"] != 0 || report["score"]["points"] != lab.points() {
+            return Ok(Outcome::Failed(said));
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+fn deny(bench: &Bench<'_>) -> Result<Outcome> {
+    let installed = Command::new("cargo-deny").arg("--version").output().is_ok();
+    if !installed {
+        let why = "cargo-deny is not installed: `cargo install cargo-deny --locked`";
+        return Ok(Outcome::Skipped(why.to_owned()));
+    }
+    ok(bench, bench.cargo(["deny", "--workspace", "check"]))
+}
+
+/// The features that bring the engines of all labs into a build, on both sides.
+fn live_features(bench: &Bench<'_>) -> String {
+    let labs = bench.course.labs.iter().filter(|lab| lab.engine.is_some());
+    let packages =
+        labs.flat_map(|lab| [Side::Solution, Side::Learner].map(|side| lab.package(side)));
+    packages.map(|package| package + "/live").collect::<Vec<_>>().join(",")
+}
+
+impl Bench<'_> {
+    fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
+        let mut command = cargo(self.root, &self.target);
+        command.args(arguments);
+        command
+    }
+
+    /// This program, once more.
+    fn xtask<const N: usize>(&self, arguments: [&str; N]) -> Result<Command> {
+        let mut command = Command::new(std::env::current_exe().context("who am I?")?);
+        command.args(arguments).current_dir(self.root);
+        Ok(command)
+    }
+
+    /// A lab's report, and as text what was said beside it.
+    fn graded(&self, lab: u32, flags: &[&str]) -> Result<(Value, String)> {
+        let mut command = self.xtask(["lab", &lab.to_string(), "--json"])?;
+        let mut json = String::new();
+        let (_, said) = run_streaming(command.args(flags), self.stop, |line| json.push_str(line))?;
+        let report: Value = serde_json::from_str(&json).unwrap_or_default();
+        let said: Vec<&str> = said.lines().collect();
+        Ok((report.clone(), format!("{report:#}\n{}", said.join("\n"))))
+    }
+}
+
+/// Runs a command; its output is shown only if it fails.
+fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
+    let mut printed = Vec::new();
+    let (status, said) = run_streaming(&mut command, bench.stop, |line| {
+        printed.push(line.to_owned());
+        // The end is what tells; the middle of a long output is not kept.
+        if printed.len() > 50 * SHOWN_LINES {
+            printed.drain(..SHOWN_LINES);
+        }
+    })?;
+    if status.success() {
+        return Ok(Outcome::Passed);
+    }
+    printed.extend(said.lines().map(str::to_owned));
+    let from = printed.len().saturating_sub(SHOWN_LINES);
+    Ok(Outcome::Failed(printed[from..].join("\n")))
+}

@@ -1,0 +1,146 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+use course::TaskId;
+
+/// The course's one command line. Without a command: where you are, and what is next.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", subcommand_required = false)]
+#[command(after_help = "Examples:
+  cargo xtask                    the course map
+  cargo xtask lab 1              build, run and grade what you wrote in labs/01-triage
+  cargo xtask lab 1 --watch      the same, again after every save
+  cargo xtask lab 1 hint 1.2     the next hint for a task
+  cargo xtask book --open        read the course
+  cargo xtask doctor             what this machine lacks
+
+Exit status: 0 passed, 1 something is left to do, 2 trouble that is not your code's.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Grade a lab; or show a hint, the solution, or go back to the starter
+    Lab(LabArgs),
+    /// Say what this machine lacks, each with the command that mends it
+    Doctor {
+        /// One JSON object on standard output
+        #[arg(long)]
+        json: bool,
+    },
+    /// Fetch and list the course's models
+    #[command(subcommand)]
+    Model(ModelCommand),
+    /// Serve the course's book on this machine
+    Book {
+        /// Open it in the browser
+        #[arg(long)]
+        open: bool,
+        /// Port; 0 takes any free one
+        #[arg(long, default_value_t = 3000)]
+        port: u16,
+    },
+    /// Everything that CI runs
+    Test(TestArgs),
+    /// For maintainers: regenerate the starters, prove the checks
+    Author {
+        #[command(subcommand)]
+        command: AuthorCommand,
+    },
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false, subcommand_negates_reqs = true)]
+#[command(after_help = "Examples:
+  cargo xtask lab 1                    grade all tasks
+  cargo xtask lab 1 --task 1.3         grade one task, with those it needs
+  cargo xtask lab 1 --offline          live checks on a tiny random model: no download
+  cargo xtask lab 1 --solution         grade the reference
+  cargo xtask lab 1 hint               the next hint for the task you are at
+  cargo xtask lab 1 reset 1.3          back to the starter; your file is kept in .lab/backups
+  cargo xtask lab 1 solution 1.3       the reference, and what it changes in yours")]
+pub(crate) struct LabArgs {
+    /// Number of the lab
+    pub(crate) number: u32,
+    #[command(flatten)]
+    pub(crate) grade: GradeArgs,
+    #[command(subcommand)]
+    pub(crate) action: Option<LabAction>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GradeArgs {
+    /// Grade again after every save; Ctrl-C ends it
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) watch: bool,
+    /// Grade the reference solution instead of your code
+    #[arg(long)]
+    pub(crate) solution: bool,
+    /// One JSON object on standard output and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Live checks on a tiny random model, without any download
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// What checks draw their random numbers from
+    #[arg(long, default_value_t = 7)]
+    pub(crate) seed: u64,
+    /// One task, with those it needs
+    #[arg(long)]
+    pub(crate) task: Option<TaskId>,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum LabAction {
+    /// Show the next of a task's three hints
+    Hint {
+        /// 1.3; by default the first task that is not solved
+        task: Option<TaskId>,
+    },
+    /// Bring back the starter's version; yours is kept in .lab/backups
+    Reset {
+        /// 1.3; by default the whole lab
+        task: Option<TaskId>,
+    },
+    /// Show the reference, and what it changes in your code
+    Solution {
+        /// 1.3
+        task: TaskId,
+    },
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum ModelCommand {
+    /// Fetch a model, check its sum, keep it
+    Pull {
+        /// Which; by default the one that the labs use
+        name: Option<String>,
+    },
+    /// List the models, and which of them are here
+    List,
+    /// Print the path of a model's file
+    Path {
+        /// Which; by default the one that the labs use
+        name: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthorCommand {
+    /// Regenerate labs/ from solutions/
+    Sync(author::SyncArgs),
+    /// Prove that the checks pass what is right and reject what is wrong
+    Check(author::CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// Only these steps (see --list)
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// List the steps and end
+    #[arg(long)]
+    pub(crate) list: bool,
+}

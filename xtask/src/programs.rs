@@ -1,0 +1,104 @@
+//! The programs that are built when they are first needed: the model store and the book.
+
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use grader::{GradeError, Stop, cargo, target_dir};
+
+use crate::cli::ModelCommand;
+
+/// How often a wait looks at the stop flag.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a program may take to end by itself after Ctrl-C.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// `cargo xtask model ...`.
+pub(crate) fn model(root: &Path, command: &ModelCommand, stop: &Stop) -> Result<u8> {
+    let arguments = match command {
+        ModelCommand::Pull { name } => ("pull", name.as_deref()),
+        ModelCommand::List => ("list", None),
+        ModelCommand::Path { name } => ("path", name.as_deref()),
+    };
+    let mut command = program(root, "model-store", "about a minute");
+    command.arg(arguments.0).args(arguments.1);
+    status(run(&mut command, stop)?)
+}
+
+/// `cargo xtask book`.
+pub(crate) fn book(root: &Path, open: bool, port: u16, stop: &Stop) -> Result<u8> {
+    let mut command = program(root, "book", "about a minute");
+    command.args(["serve", "--port", &port.to_string()]).args(open.then_some("--open"));
+    status(run(&mut command, stop)?)
+}
+
+/// What to hand to an engine's `--model`, and what to call it. Fetches the model if it is not here yet.
+pub(crate) fn lab_model(root: &Path, stop: &Stop) -> Result<(String, String), String> {
+    if let Some(path) = model_path(root, stop)? {
+        return Ok(path);
+    }
+    let mut pull = program(root, "model-store", "about a minute");
+    // Standard output may be somebody's JSON.
+    pull.arg("pull").stdout(Stdio::null());
+    let pulled = run(&mut pull, stop).map_err(|error| error.to_string())?;
+    let found = if pulled.success() { model_path(root, stop)? } else { None };
+    found.ok_or_else(|| {
+        "the language model could not be fetched.\n\
+         `cargo xtask model pull` tries again and says more;\n\
+         `--offline` runs the live checks on a tiny random model instead."
+            .to_owned()
+    })
+}
+
+fn model_path(root: &Path, stop: &Stop) -> Result<Option<(String, String)>, String> {
+    let mut command = program(root, "model-store", "about a minute");
+    command.arg("path").stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut child = command.spawn().map_err(|error| format!("cargo does not start: {error}"))?;
+    let mut path = String::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        // One line, then the end: the program closes it.
+        std::io::Read::read_to_string(&mut stdout, &mut path).map_err(|error| error.to_string())?;
+    }
+    let status = wait(&mut child, stop).map_err(|error| error.to_string())?;
+    let path = path.trim();
+    if !status.success() || path.is_empty() {
+        return Ok(None);
+    }
+    let name = Path::new(path).file_stem().map(|name| name.to_string_lossy().into_owned());
+    Ok(Some((path.to_owned(), name.unwrap_or_default())))
+}
+
+/// One of the course's programs, by cargo. Says so when it has to be built first.
+fn program(root: &Path, package: &str, about: &str) -> Command {
+    let target = target_dir(root);
+    if !target.join("debug").join(package).exists() {
+        anstream::eprintln!("building {package}: {about} the first time");
+    }
+    let mut command = cargo(root, &target);
+    command.args(["run", "--quiet", "-p", package, "--"]);
+    command
+}
+
+/// Runs a program that shares our terminal.
+pub(crate) fn run(command: &mut Command, stop: &Stop) -> Result<ExitStatus> {
+    let mut child = command.spawn().context("cargo does not start")?;
+    wait(&mut child, stop)
+}
+
+fn wait(child: &mut std::process::Child, stop: &Stop) -> Result<ExitStatus> {
+    let mut stopped: Option<Instant> = None;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return if stop.is_set() { Err(GradeError::Interrupted.into()) } else { Ok(status) };
+        }
+        if stop.is_set() && stopped.get_or_insert_with(Instant::now).elapsed() > GRACE {
+            child.kill()?;
+        }
+        std::thread::sleep(TICK);
+    }
+}
+
+fn status(status: ExitStatus) -> Result<u8> {
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::TROUBLE))
+}
