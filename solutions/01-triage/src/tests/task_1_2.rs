@@ -133,6 +133,12 @@ fn task_1_2_brackets_the_true_quantile() {
 }
 
 #[test]
+fn task_1_2_brackets_the_least_value_for_the_quantile_0() {
+    let least = histogram(&[1.0, 2.0, 3.0], &[1.5, 2.5]).bracket(0.0);
+    expect_eq("values 1.5 and 2.5: the bracket", Some(Bracket { above: 1.0, at_most: 2.0 }), least);
+}
+
+#[test]
 fn task_1_2_shows_what_a_first_bucket_of_300_ms_hides() {
     let prefills = vec![0.040; 100];
     let coarse = histogram(REQUEST_BUCKETS, &prefills);
