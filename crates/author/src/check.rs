@@ -79,9 +79,9 @@ impl<'a> Proof<'a> {
         let written = match &findings[..] {
             [] => writeln!(self.out, " ok    {what}: {ok} ({seconds:.1} s)"),
             found => found.iter().try_for_each(|finding| {
-                let word = if finding.is_about_the_lab() { "WRONG  " } else { "UNKNOWN" };
-                let text = finding.to_string().replace('\n', "\n         ");
-                writeln!(self.out, "{word}{what}: {text}")
+                let word = if finding.is_about_the_lab() { "WRONG" } else { "UNKNOWN" };
+                let text = finding.to_string().replace('\n', "\n       ");
+                writeln!(self.out, "{word:<6} {text}")
             }),
         };
         written.and_then(|()| self.out.flush()).map_err(AuthorError::Print)?;

@@ -125,7 +125,7 @@ impl Change {
         let generated = String::from_utf8_lossy(&self.generated);
         let name = self.path.display().to_string();
         diffy::DiffOptions::new()
-            .set_original_filename(format!("{name} (committed)"))
+            .set_original_filename(format!("{name} (found)"))
             .set_modified_filename(format!("{name} (generated)"))
             .create_patch(&found, &generated)
             .to_string()

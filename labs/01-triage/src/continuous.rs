@@ -1,0 +1,138 @@
+//! Task 1.3, from static to continuous batching: who runs in the next step, decided anew for every
+//! step.
+//!
+//! Iteration-level scheduling is Orca's idea (Yu et al., OSDI 2022); cutting prompts into chunks
+//! beside the decodes is Sarathi's (Agrawal et al., OSDI 2024). Knows blocks only through
+//! [`BlockPool`]: contiguous or paged, the scheduler is the same.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use serving::{
+    BlockPool, Chunk, Load, SampledToken, Scheduler, SchedulerLimits, Sequence, SequenceId,
+    StepPlan,
+};
+
+use crate::preemption::preempt_last;
+
+/// First come, first served, with a token budget for each step and places that are refilled in
+/// every step.
+#[derive(Debug)]
+pub struct ContinuousScheduler<P> {
+    limits: SchedulerLimits,
+    pool: P,
+    /// Sequences without blocks, in the order in which they get a place.
+    waiting: VecDeque<Sequence>,
+    /// Sequences with blocks, oldest first.
+    running: Vec<Sequence>,
+}
+
+impl<P: BlockPool> ContinuousScheduler<P> {
+    /// An idle scheduler.
+    #[must_use]
+    pub fn new(limits: SchedulerLimits, pool: P) -> Self {
+        Self { limits, pool, waiting: VecDeque::new(), running: Vec::new() }
+    }
+
+    /// The block pool, to look at.
+    #[must_use]
+    pub fn pool(&self) -> &P {
+        &self.pool
+    }
+
+    /// Gives every running sequence, oldest first, its part of this step: adds chunks to `plan` and
+    /// takes their tokens from `budget`.
+    fn plan_running(&mut self, plan: &mut StepPlan, budget: &mut usize) {
+        // For each running sequence, while there is budget:
+        // - feed all its pending tokens (one in decode, the rest of the prompt in prefill), but no
+        //   more than the budget: what is cut off runs in a later step,
+        // - allocate slots up to the end of that chunk. While the pool has none, call
+        //   `preempt_last`: it takes the youngest running sequence out of `self.running`. Try
+        //   again, unless it took this very one: then there is nobody younger left, and you are
+        //   done,
+        // - add the `chunk` to the plan and pay for its tokens.
+        // ANCHOR: task_1_3_running
+        todo!("task 1.3")
+        // ANCHOR_END: task_1_3_running
+    }
+
+    /// Gives free places to waiting sequences, first come, first served, and plans their first
+    /// chunks.
+    fn admit_waiting(&mut self, plan: &mut StepPlan, budget: &mut usize) {
+        // While there is budget and a place (`max_num_seqs` counts all that run), look at the front
+        // of the queue:
+        // - `admit` it to the pool. The pool says how many leading tokens it holds already: they
+        //   count as `computed` and cost no budget,
+        // - feed the pending tokens, but no more than the budget, and allocate slots for them,
+        // - move it from `waiting` to `running`, add its `chunk` to the plan, pay for its tokens.
+        // Where the pool refuses either, free what was admitted, leave the sequence where it was
+        // and stop. Nobody overtakes: a later, shorter one that would fit must wait, or long ones
+        // starve.
+        // ANCHOR: task_1_3_admit
+        todo!("task 1.3")
+        // ANCHOR_END: task_1_3_admit
+    }
+}
+
+/// The next `count` pending tokens of a sequence that has slots for them.
+fn chunk<P: BlockPool>(pool: &P, sequence: &Sequence, count: usize) -> Chunk {
+    let end = sequence.computed + count;
+    Chunk {
+        sequence: sequence.id,
+        start: sequence.computed,
+        tokens: sequence.tokens[sequence.computed..end].to_vec(),
+        block_table: pool.block_table(sequence.id).to_vec(),
+        samples: end == sequence.tokens.len(),
+    }
+}
+
+// === impl Scheduler for ContinuousScheduler ===
+
+impl<P: BlockPool> Scheduler for ContinuousScheduler<P> {
+    fn add(&mut self, sequence: Sequence) {
+        self.waiting.push_back(sequence);
+    }
+
+    fn remove(&mut self, id: SequenceId) -> bool {
+        self.pool.free(id);
+        let before = self.waiting.len() + self.running.len();
+        self.waiting.retain(|sequence| sequence.id != id);
+        self.running.retain(|sequence| sequence.id != id);
+        before > self.waiting.len() + self.running.len()
+    }
+
+    fn plan(&mut self, _now: Duration) -> StepPlan {
+        let mut plan = StepPlan::default();
+        let mut budget = self.limits.max_num_batched_tokens;
+        self.plan_running(&mut plan, &mut budget);
+        // A step that had to take blocks away has none to give to newcomers.
+        if plan.preempted.is_empty() {
+            self.admit_waiting(&mut plan, &mut budget);
+        }
+        plan
+    }
+
+    fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], _now: Duration) {
+        for sequence in &mut self.running {
+            let Some(chunk) = plan.chunk(sequence.id) else { continue };
+            // The chunk's tokens are in the cache now:
+            // - `computed` reaches the end of the chunk,
+            // - `publish` the tokens computed so far, so that the pool may share full blocks,
+            // - append the token that `sampled` has for this sequence, if it has one. It is not
+            //   computed yet: it is the one that the next step feeds.
+            // ANCHOR: task_1_3_commit
+            todo!("task 1.3")
+            // ANCHOR_END: task_1_3_commit
+        }
+    }
+
+    fn load(&self) -> Load {
+        Load {
+            waiting: self.waiting.len(),
+            running: self.running.len(),
+            blocks_total: self.pool.num_blocks(),
+            blocks_free: self.pool.num_free(),
+            pool: self.pool.stats(),
+        }
+    }
+}

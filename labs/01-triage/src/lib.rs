@@ -1,0 +1,29 @@
+//! Lab 1, performance triage: the parts of an inference engine that decide how fast it is and how
+//! well you can tell.
+//!
+//! | task | file | what |
+//! |---|---|---|
+//! | 1.1 | `phases.rs` | where a request's time went |
+//! | 1.2 | `histogram.rs` | metrics that do not lie |
+//! | 1.3 | `continuous.rs` | from static to continuous batching |
+//! | 1.4 | `paged.rs`, `preemption.rs` | paged KV, prefix cache, preemption |
+//!
+//! All of it is pure: functions of their arguments, on the seams of `serving`. The engine that
+//! serves a real model with these parts is `src/bin/engine.rs`.
+
+pub mod continuous;
+pub mod free_list;
+pub mod histogram;
+pub mod metrics;
+pub mod paged;
+pub mod phases;
+pub mod preemption;
+
+#[cfg(test)]
+mod tests;
+
+pub use continuous::ContinuousScheduler;
+pub use histogram::{BucketError, Histogram, buckets_for_slo};
+pub use metrics::EngineMetrics;
+pub use paged::PagedPool;
+pub use phases::{Latencies, latencies, phases};
