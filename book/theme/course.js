@@ -96,6 +96,61 @@ for (const code of document.querySelectorAll("pre > code")) {
 
 // Long names in tables may break after their separators, and nowhere else.
 for (const code of document.querySelectorAll("td code")) {
+  if (code.textContent.length < 18) continue;
   const parts = code.textContent.split(/(?<=[_:/|])/);
   code.replaceChildren(...parts.flatMap((part) => [part, document.createElement("wbr")]));
 }
+
+// Served by `cargo xtask book`: reload after a rebuild, and the best verdict beside each task. A copy of the
+// book that is opened as files, or served by anything else, has no `/-/live` and is left alone.
+const live = {
+  build: null,
+
+  async poll() {
+    let answer;
+    try {
+      const response = await fetch("/-/live", { cache: "no-store" });
+      if (!response.ok) return;
+      answer = await response.json();
+    } catch {
+      return;
+    }
+    if (this.build !== null && this.build !== answer.build && !answer.error) location.reload();
+    this.build = answer.build;
+    this.showError(answer.error);
+    this.showProgress(answer.state?.tasks ?? {});
+    setTimeout(() => this.poll(), 1000);
+  },
+
+  showError(error) {
+    document.querySelector(".live-error")?.remove();
+    if (!error) return;
+    const box = document.createElement("pre");
+    box.className = "live-error";
+    box.setAttribute("role", "alert");
+    box.textContent = error;
+    document.querySelector("main").prepend(box);
+  },
+
+  // A chapter of a task begins with the task's number in the table of contents: "1.3 From static to ...".
+  showProgress(tasks) {
+    for (const link of document.querySelectorAll("#mdbook-sidebar .chapter a")) {
+      const task = tasks[link.textContent.match(/^\d+\.\d+(?= )/)?.[0]];
+      if (!task?.best) continue;
+      this.badge(link, task.best);
+      const heading = document.querySelector("main h1");
+      if (link.classList.contains("active") && heading) this.badge(heading, task.best);
+    }
+  },
+
+  badge(parent, word) {
+    let badge = parent.querySelector(".progress");
+    if (!badge) {
+      badge = document.createElement("span");
+      badge.className = "progress";
+      parent.append(badge);
+    }
+    badge.textContent = word;
+  },
+};
+if (location.protocol.startsWith("http")) live.poll();
