@@ -35,6 +35,12 @@ pub enum BookError {
         /// What the system said.
         cause: io::Error,
     },
+    /// The output folder is in use for something else; building would delete it.
+    #[error("{out} holds something that is no built book: give an empty folder", out = out.display())]
+    NotABook {
+        /// The folder.
+        out: PathBuf,
+    },
     /// mdBook gave up.
     #[error("mdBook could not build {root}: {cause}", root = root.display())]
     Render {

@@ -8,6 +8,9 @@ use crate::BookError;
 use crate::preprocess::Course;
 use crate::warnings::Warnings;
 
+/// A file that mdBook writes into every book: only what has it may be deleted.
+const MARK: &str = ".nojekyll";
+
 /// A book that was built.
 #[derive(Debug)]
 pub struct Built {
@@ -20,11 +23,16 @@ pub struct Built {
 /// Builds the book whose `book.toml` is in `root` into `out`, whose contents are replaced.
 ///
 /// # Errors
-/// [`BookError::Render`] where mdBook gives up; [`BookError::Io`] where `out` cannot be used.
+/// [`BookError::Render`] where mdBook gives up; [`BookError::Io`] where `out` cannot be used;
+/// [`BookError::NotABook`] where `out` holds something else than a built book.
 pub fn build(root: &Path, out: &Path) -> Result<Built, BookError> {
     let root = root.canonicalize().map_err(BookError::io(root))?;
     std::fs::create_dir_all(out).map_err(BookError::io(out))?;
     let out = out.canonicalize().map_err(BookError::io(out))?;
+    let mut entries = std::fs::read_dir(&out).map_err(BookError::io(&out))?;
+    if entries.next().is_some() && !out.join(MARK).exists() {
+        return Err(BookError::NotABook { out });
+    }
     let (result, warnings) = Warnings::of(|| {
         let mut book = MDBook::load(&root)?;
         book.config.build.build_dir.clone_from(&out);

@@ -89,3 +89,28 @@ fn a_broken_quiz_is_found() {
     let found = findings("# One\n\n```quiz\nquestion = 'Q'\n```\n");
     assert!(found.iter().any(|line| line.contains("one.md: quiz: ")), "{found:?}");
 }
+
+#[test]
+fn a_folder_with_something_else_is_not_overwritten() {
+    let dir = fixture("# One\n");
+    let out = tempfile::tempdir().unwrap();
+    std::fs::write(out.path().join("thesis.txt"), "years of work").unwrap();
+    let refused = book::build(dir.path(), out.path()).unwrap_err().to_string();
+    assert!(refused.ends_with("holds something that is no built book: give an empty folder"));
+    assert!(out.path().join("thesis.txt").is_file());
+
+    let free = out.path().join("book");
+    book::build(dir.path(), &free).unwrap();
+    book::build(dir.path(), &free).unwrap();
+}
+
+#[test]
+fn a_solution_is_folded_and_whole() {
+    let out = tempfile::tempdir().unwrap();
+    let built = book::build(&real_book(), out.path()).unwrap();
+    let page = std::fs::read_to_string(built.out.join("lab-1/paged-kv.html")).unwrap();
+    let (before, after) = page.split_once("<details class=\"solution\">").unwrap();
+    assert!(after.contains("fn take_block(&amp;mut self)"));
+    assert!(!before.contains("pop_front"), "the text gives the solution away");
+    assert!(!page.contains("ANCHOR"));
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::path::Path;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode};
@@ -89,4 +90,31 @@ async fn listens_on_the_loopback_address_only() {
         taken.starts_with(&format!("cannot listen on 127.0.0.1:{}", address.port())),
         "{taken}"
     );
+}
+
+#[tokio::test]
+async fn builds_again_when_a_source_changes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("book"), dir.path().join("out"));
+    std::fs::create_dir_all(root.join("src")).unwrap();
+    std::fs::write(root.join("book.toml"), "[book]\ntitle = \"Fixture\"\n").unwrap();
+    std::fs::write(root.join("src/SUMMARY.md"), "# Summary\n\n- [One](one.md)\n").unwrap();
+    std::fs::write(root.join("src/one.md"), "# One\n").unwrap();
+    let site = Site::new(book::build(&root, &out).unwrap().out, &dir.path().join("state.json"));
+    site.rebuild_on_change(root.clone(), Vec::new());
+
+    let mut page = String::new();
+    for attempt in 0..100 {
+        // Written again each time: the first write may come before the watcher's first look.
+        std::fs::write(root.join("src/one.md"), format!("# Changed {attempt}\n")).unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let request = Request::builder().uri("/one.html").body(Body::empty()).unwrap();
+        let response = router(site.clone()).oneshot(request).await.unwrap();
+        let bytes = to_bytes(response.into_body(), 1 << 20).await.unwrap();
+        page = String::from_utf8(bytes.to_vec()).unwrap();
+        if page.contains("Changed") {
+            return;
+        }
+    }
+    panic!("never built again: {page}");
 }
