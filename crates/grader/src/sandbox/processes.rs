@@ -154,6 +154,11 @@ fn kill_all(find: impl Fn() -> Vec<u32>) -> usize {
         let pids = || alive.iter().filter_map(|id| Some(Pid::from_raw(i32::try_from(*id).ok()?)));
         let before = known.len();
         known.extend(alive.iter().copied());
+        // A signal to a group reaches all of it at once, even what is being forked. Checks lead sessions of
+        // their own, so no group of theirs has anybody else in it.
+        for group in linux::groups(&alive) {
+            _ = nix::sys::signal::killpg(Pid::from_raw(group), Signal::SIGKILL);
+        }
         // One that is gone already is as good as killed.
         let send = |signal| pids().for_each(|pid| _ = kill(pid, signal));
         if known.len() > before {
@@ -168,7 +173,7 @@ fn kill_all(find: impl Fn() -> Vec<u32>) -> usize {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fs;
 
     /// Parent of every process that is not a zombie.
@@ -178,24 +183,49 @@ mod linux {
         ids.filter_map(|id: u32| Some((id, living_parent(id)?))).collect()
     }
 
-    /// `/proc/ID/stat` is `id (name) state parent ...`, and the name may hold anything.
     fn living_parent(id: u32) -> Option<u32> {
-        let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
-        let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
-        let rest = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?;
-        let mut fields = rest.split_ascii_whitespace();
-        let state = fields.next()?;
-        let parent = fields.next()?.parse().ok()?;
-        (!matches!(state, "Z" | "X")).then_some(parent)
+        let stat = Stat::of(id)?;
+        (!matches!(stat.state, 'Z' | 'X')).then_some(stat.parent)
+    }
+
+    /// The process groups of some processes, but not our own.
+    pub(super) fn groups(ids: &[u32]) -> BTreeSet<i32> {
+        let own = nix::unistd::getpgrp().as_raw();
+        let groups = ids.iter().filter_map(|id| Some(Stat::of(*id)?.group));
+        groups.filter(|group| *group > 1 && *group != own).collect()
+    }
+
+    /// The beginning of `/proc/ID/stat`: `id (name) state parent group ...`, where the name may hold anything.
+    struct Stat {
+        state: char,
+        parent: u32,
+        group: i32,
+    }
+
+    impl Stat {
+        fn of(id: u32) -> Option<Self> {
+            let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
+            let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+            let rest = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?;
+            let mut fields = rest.split_ascii_whitespace();
+            Some(Self {
+                state: fields.next()?.chars().next()?,
+                parent: fields.next()?.parse().ok()?,
+                group: fields.next()?.parse().ok()?,
+            })
+        }
     }
 
     /// Every living process below one.
     pub(super) fn below(root: u32) -> Vec<u32> {
-        let parents = parents();
+        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for (id, parent) in parents() {
+            children.entry(parent).or_default().push(id);
+        }
         let mut found = vec![root];
         let mut next = 0;
-        while let Some(&parent) = found.get(next) {
-            found.extend(parents.iter().filter(|(_, of)| **of == parent).map(|(id, _)| *id));
+        while let Some(parent) = found.get(next) {
+            found.extend(children.remove(parent).unwrap_or_default());
             next += 1;
         }
         found.split_off(1)
