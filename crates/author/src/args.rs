@@ -89,6 +89,7 @@ pub fn run_check(
         seeds: if args.full { FULL_SEEDS } else { args.seeds },
         repeats: if args.full { FULL_REPEATS } else { args.repeats },
         target: target_dir(root).join("author"),
+        quiet: false,
     };
     Ok(exit_status(&check(&course, &options, stop, out)?))
 }

@@ -24,6 +24,8 @@ pub struct CheckOptions {
     pub repeats: usize,
     /// Where cargo puts what it builds.
     pub target: PathBuf,
+    /// Show no spinner while something is built.
+    pub quiet: bool,
 }
 
 /// The seed of every run that is not about seeds: what learners are graded with by default.
@@ -47,6 +49,7 @@ pub fn check(
     for lab in labs {
         let mut proof = Proof::new(lab, options, stop, out);
         proof.sync(course)?;
+        proof.chapters()?;
         proof.run()?;
         let summary = proof.summary;
         write!(out, "{summary}").map_err(AuthorError::Print)?;
@@ -68,7 +71,7 @@ struct Proof<'a> {
 
 impl<'a> Proof<'a> {
     fn new(lab: &'a Lab, options: &'a CheckOptions, stop: &Stop, out: &'a mut dyn Write) -> Self {
-        let workshop = Workshop::new(lab, options.target.clone(), stop);
+        let workshop = Workshop::new(lab, options.target.clone(), options.quiet, stop);
         let summary = LabSummary::new(lab);
         Self { lab, options, workshop, summary, out, began: Instant::now() }
     }
@@ -95,6 +98,18 @@ impl<'a> Proof<'a> {
         let changes = report.changes.into_iter().map(|change| Finding::OutOfSync(change.path));
         let strangers = report.strangers.into_iter().map(Finding::Stranger);
         self.step("labs/", "is what the solutions give", changes.chain(strangers).collect())
+    }
+
+    /// The book has every chapter that the lab names.
+    fn chapters(&mut self) -> Result<(), AuthorError> {
+        let book = self.lab.root.join("book/src");
+        let of_tasks = self.lab.tasks.iter().map(|task| &task.chapter);
+        let missing = std::iter::once(&self.lab.chapter)
+            .chain(of_tasks)
+            .filter(|chapter| !book.join(chapter).is_file())
+            .map(|chapter| Finding::NoChapter(chapter.clone()))
+            .collect();
+        self.step("chapters", "all there", missing)
     }
 
     fn run(&mut self) -> Result<(), AuthorError> {

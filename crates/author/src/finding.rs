@@ -15,6 +15,9 @@ pub enum Finding {
     /// A file of `labs/` that comes from no solution.
     #[error("{} comes from no solution: remove it", .0.display())]
     Stranger(PathBuf),
+    /// A chapter that the book does not have.
+    #[error("lab.toml names the chapter {}, which is not in book/src", .0.display())]
+    NoChapter(PathBuf),
     /// A variant of the lab does not compile.
     #[error("{variant} does not compile:\n{text}")]
     DoesNotCompile {

@@ -28,6 +28,7 @@ pub(crate) struct Workshop<'l> {
     workspace: PathBuf,
     target: PathBuf,
     stop: Stop,
+    quiet: bool,
 }
 
 /// Checks to run on a variant, and when to stop.
@@ -45,9 +46,9 @@ pub(crate) struct Built {
 }
 
 impl<'l> Workshop<'l> {
-    pub(crate) fn new(lab: &'l Lab, target: PathBuf, stop: &Stop) -> Self {
+    pub(crate) fn new(lab: &'l Lab, target: PathBuf, quiet: bool, stop: &Stop) -> Self {
         let workspace = lab.root.join("target/author").join(&lab.id);
-        Self { lab, workspace, target, stop: stop.clone() }
+        Self { lab, workspace, target, stop: stop.clone(), quiet }
     }
 
     /// Builds the checks over these files, which are shaped as the solution's.
@@ -59,7 +60,7 @@ impl<'l> Workshop<'l> {
     /// Builds the checks over the files of a generated lab.
     pub(crate) fn build_lab(&self, files: &Files) -> Result<Built, BuildError> {
         let package = stage(self.lab, &self.workspace, &self.target, files)?;
-        let program = build_tests(&package, &Progress::start(true, ""), &self.stop)?;
+        let program = build_tests(&package, &Progress::start(self.quiet, "building"), &self.stop)?;
         Ok(Built { program, package })
     }
 

@@ -15,7 +15,8 @@ const MUTANTS: &str = "solutions/01-fixture/mutants";
 fn prove(fixture: &Fixture, seeds: u64, repeats: usize) -> (LabSummary, String) {
     let course = fixture.course();
     sync::write(&course, &sync::compare(&course).unwrap(), false).unwrap();
-    let options = CheckOptions { lab: None, seeds, repeats, target: fixture.path("target/build") };
+    let target = fixture.path("target/build");
+    let options = CheckOptions { lab: None, seeds, repeats, target, quiet: true };
     let mut out = Vec::new();
     let mut summaries = check(&course, &options, &Stop::new(), &mut out).unwrap();
     let printed = String::from_utf8(out).unwrap();
@@ -49,6 +50,7 @@ fn each_fault_is_found_and_named() {
     );
     // A check that runs another task's code without saying so.
     fixture.edit("solutions/01-fixture/lab.toml", "needs = [\"1.1\"]\n", "");
+    std::fs::remove_file(fixture.path("book/src/lab-1/average.md")).unwrap();
     // Wrong answers that nothing rejects, that are out of date, that do not compile, that are none.
     let tally = |with: &str| {
         format!(
@@ -115,8 +117,8 @@ fn a_starter_that_is_out_of_date_is_named() {
     let fixture = Fixture::new();
     fixture.edit(&format!("{SOLUTION}/tally.rs"), "self.count += 1;", "self.count += one;");
     let course = fixture.course();
-    let options =
-        CheckOptions { lab: Some(1), seeds: 0, repeats: 1, target: fixture.path("target/build") };
+    let target = fixture.path("target/build");
+    let options = CheckOptions { lab: Some(1), seeds: 0, repeats: 1, target, quiet: true };
     let summaries = check(&course, &options, &Stop::new(), &mut Vec::new()).unwrap();
     let first = findings(&summaries[0]).swap_remove(0);
     assert_eq!(first, "labs/01-fixture/Cargo.toml is out of date: run `cargo xtask author sync`");

@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use author::{AuthorError, sync};
+use author::{AuthorError, SyncArgs, run_sync, sync};
 use common::Fixture;
 
 const CODE: &str = "labs/01-fixture/src/tally.rs";
@@ -105,4 +105,27 @@ fn what_git_has_may_be_written_again() {
     git(&fixture, &["commit", "--quiet", "--message", "all"]);
     assert_eq!(sync_now(&fixture, false).unwrap(), 1);
     assert!(fixture.read(CODE).contains("todo!(\"task 1.1\")"));
+}
+
+#[test]
+fn the_command_shows_a_diff_or_writes_and_says_so_by_its_status() {
+    let fixture = Fixture::new();
+    let run = |check| {
+        let mut out = Vec::new();
+        let args = SyncArgs { check, force: false };
+        let status = run_sync(fixture.root(), &args, &mut out).unwrap();
+        (status, String::from_utf8(out).unwrap())
+    };
+    let (status, said) = run(true);
+    assert_eq!(status, 1);
+    assert!(said.contains("+++ labs/01-fixture/src/tally.rs (generated)"), "{said}");
+    assert!(said.ends_with("labs/ is out of date: run `cargo xtask author sync`\n"), "{said}");
+    let (status, said) = run(false);
+    assert_eq!(status, 0);
+    assert!(said.contains("added   labs/01-fixture/src/tally.rs\n"), "{said}");
+    assert_eq!(run(true), (0, "labs/ is what the solutions give\n".to_owned()));
+    fixture.write("labs/01-fixture/notes.txt", "mine");
+    let stranger = "labs/01-fixture/notes.txt comes from no solution: remove it\n";
+    assert_eq!(run(true), (1, stranger.to_owned()));
+    assert_eq!(run(false), (1, stranger.to_owned()));
 }
