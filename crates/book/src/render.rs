@@ -8,8 +8,9 @@ use crate::BookError;
 use crate::preprocess::Course;
 use crate::warnings::Warnings;
 
-/// A file that mdBook writes into every book: only what has it may be deleted.
-const MARK: &str = ".nojekyll";
+/// Files that mdBook writes into every book: only a folder with one of them may be emptied. More than one,
+/// because a build that was interrupted leaves some.
+const MARKS: [&str; 3] = [".nojekyll", "toc.html", "print.html"];
 
 /// A book that was built.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub fn build(root: &Path, out: &Path) -> Result<Built, BookError> {
     std::fs::create_dir_all(out).map_err(BookError::io(out))?;
     let out = out.canonicalize().map_err(BookError::io(out))?;
     let mut entries = std::fs::read_dir(&out).map_err(BookError::io(&out))?;
-    if entries.next().is_some() && !out.join(MARK).exists() {
+    if entries.next().is_some() && !MARKS.iter().any(|mark| out.join(mark).exists()) {
         return Err(BookError::NotABook { out });
     }
     let (result, warnings) = Warnings::of(|| {
