@@ -47,12 +47,17 @@ impl ServeArgs {
     /// The model's name where `--served-model-name` gives none.
     pub const DEFAULT_MODEL_NAME: &'static str = "model";
 
+    /// The model's name in requests, responses and metrics.
+    #[must_use]
+    pub fn served_model_name(&self) -> &str {
+        self.served_model_name.as_deref().unwrap_or(Self::DEFAULT_MODEL_NAME)
+    }
+
     /// The part of these that [`serve`](crate::serve) needs.
     #[must_use]
     pub fn config(&self) -> Config {
-        let name = self.served_model_name.as_deref().unwrap_or(Self::DEFAULT_MODEL_NAME);
         Config {
-            served_model_name: name.to_owned(),
+            served_model_name: self.served_model_name().to_owned(),
             max_queue: self.max_queue,
             max_body_bytes: self.max_body_bytes,
             drain_timeout: Duration::from_secs(self.drain_timeout_s),

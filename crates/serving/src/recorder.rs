@@ -54,7 +54,8 @@ pub trait Recorder: Send {
     /// A request ended.
     fn request(&mut self, timeline: &Timeline, summary: &RequestSummary);
 
-    /// A step ended.
+    /// A step ended. A report without tokens only says that the load changed without a step: the last running
+    /// request was aborted. It is no iteration.
     fn step(&mut self, report: &StepReport, load: &Load);
 
     /// Everything collected, for `/metrics`. `now` is the time since the engine started.
