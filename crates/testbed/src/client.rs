@@ -4,14 +4,20 @@ use std::io::{BufRead, BufReader};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use protocol::timelines::{RequestTimeline, TimelineEvent, TimelineKind, Timelines};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
+use serving::{EventKind, Timeline};
 
 use crate::engine::blame_panic;
 use crate::{Page, RunningEngine, ScrapeError, unknown};
 
 /// The longest that one call may take.
 const CALL_LIMIT: Duration = Duration::from_secs(90);
+/// The longest wait for what the engine records after an answer ended.
+const SETTLE_LIMIT: Duration = Duration::from_secs(5);
+/// Pause between two looks.
+const POLL: Duration = Duration::from_millis(20);
 
 /// A prompt for `/v1/completions`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,13 +26,15 @@ pub struct Prompt {
     pub text: String,
     /// Tokens to generate: exactly this many, since the end of text is ignored.
     pub max_tokens: usize,
+    /// How long to wait before it is sent, so that requests arrive in a known order.
+    pub delay: Duration,
 }
 
 impl Prompt {
     /// A prompt.
     #[must_use]
     pub fn new(text: impl Into<String>, max_tokens: usize) -> Self {
-        Self { text: text.into(), max_tokens }
+        Self { text: text.into(), max_tokens, delay: Duration::ZERO }
     }
 }
 
@@ -113,7 +121,8 @@ impl Client {
         self.verdict(self.try_complete(prompt))
     }
 
-    /// Streams many completions at once. Answers are in the order of the prompts.
+    /// Streams many completions at once, each after its delay. Answers are in the order of the
+    /// prompts.
     #[must_use]
     pub fn complete_all(&self, prompts: &[Prompt]) -> Vec<Answer> {
         let (agent, url) = (&self.agent, self.engine.url());
@@ -128,14 +137,43 @@ impl Client {
         self.verdict(page.and_then(|text| Ok(Page::parse(&text)?)))
     }
 
-    /// A JSON page.
+    /// The engine's own timelines of these answers, in their order. Needs `--debug-timelines`.
+    ///
+    /// A request's end reaches the engine a moment after it reaches the client, so this waits for
+    /// it.
     #[must_use]
-    pub fn json(&self, path: &str) -> Value {
-        let text = get(&self.agent, self.engine.url(), path);
-        self.verdict(text.and_then(|text| {
-            serde_json::from_str(&text)
-                .map_err(|error| ClientError::Stream { path: path.into(), what: error.to_string() })
-        }))
+    pub fn timelines(&self, answers: &[Answer]) -> Vec<Timeline> {
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        loop {
+            let page = self.verdict(self.try_timelines());
+            let of = |answer: &Answer| page.timelines.iter().find(|entry| entry.id == answer.id);
+            let found: Option<Vec<_>> = answers.iter().map(|answer| of(answer).map(read)).collect();
+            match found {
+                Some(timelines) => return timelines,
+                None if Instant::now() < deadline => thread::sleep(POLL),
+                None => unknown(format!("no timeline of an answer within {SETTLE_LIMIT:?}")),
+            }
+        }
+    }
+
+    /// The metrics page, once `settled` says so or after a while.
+    #[must_use]
+    pub fn settled_metrics(&self, settled: impl Fn(&Page) -> bool) -> Page {
+        let deadline = Instant::now() + SETTLE_LIMIT;
+        loop {
+            let page = self.metrics();
+            if settled(&page) || Instant::now() >= deadline {
+                return page;
+            }
+            thread::sleep(POLL);
+        }
+    }
+
+    fn try_timelines(&self) -> Result<Timelines, ClientError> {
+        let path = "/debug/timelines";
+        let text = get(&self.agent, self.engine.url(), path)?;
+        serde_json::from_str(&text)
+            .map_err(|error| ClientError::Stream { path: path.into(), what: error.to_string() })
     }
 
     /// Streams one completion, greedily.
@@ -168,6 +206,26 @@ pub fn in_parallel<T: Sync, R: Send>(inputs: &[T], call: impl Fn(&T) -> R + Sync
     })
 }
 
+/// A timeline from the wire.
+fn read(entry: &RequestTimeline) -> Timeline {
+    let event = |event: &TimelineEvent| (Duration::from_micros(event.at_us), kind(event));
+    entry.events.iter().map(event).collect()
+}
+
+fn kind(event: &TimelineEvent) -> EventKind {
+    match event.kind {
+        TimelineKind::Arrived => EventKind::Arrived,
+        TimelineKind::Queued => EventKind::Queued,
+        TimelineKind::ModelReady => EventKind::ModelReady,
+        TimelineKind::Scheduled => EventKind::Scheduled,
+        TimelineKind::PrefillDone => EventKind::PrefillDone,
+        TimelineKind::Token => EventKind::Token,
+        TimelineKind::Flushed => EventKind::Flushed { tokens: event.tokens.unwrap_or(0) },
+        TimelineKind::Preempted => EventKind::Preempted,
+        TimelineKind::Aborted => EventKind::Aborted,
+    }
+}
+
 fn get(agent: &ureq::Agent, url: &str, path: &str) -> Result<String, ClientError> {
     let response = agent.get(format!("{url}{path}")).call().map_err(|e| transport(path, e))?;
     let mut response = accept(path, response)?;
@@ -176,6 +234,7 @@ fn get(agent: &ureq::Agent, url: &str, path: &str) -> Result<String, ClientError
 
 fn try_complete(agent: &ureq::Agent, url: &str, prompt: &Prompt) -> Result<Answer, ClientError> {
     let path = "/v1/completions";
+    thread::sleep(prompt.delay);
     let body = json!({
         "prompt": prompt.text,
         "max_tokens": prompt.max_tokens,
