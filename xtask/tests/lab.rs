@@ -1,5 +1,7 @@
 //! `cargo xtask lab 1` from the outside: the real program, over a small course.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod fixture;
 
 use std::fs;

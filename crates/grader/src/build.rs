@@ -149,11 +149,11 @@ impl Seen {
         // Anything else on this stream is no message of cargo's.
         let Ok(message) = serde_json::from_str::<Message>(line) else { return };
         match message {
-            Message::CompilerArtifact { executable } => {
+            Message::Artifact { executable } => {
                 self.crates += 1;
                 self.program = executable.or(self.program.take());
             }
-            Message::CompilerMessage { manifest_path, message } if message.level == "error" => {
+            Message::Diagnostic { manifest_path, message } if message.level == "error" => {
                 let slot =
                     if manifest_path == manifest { &mut self.error } else { &mut self.foreign };
                 match slot {
@@ -163,21 +163,18 @@ impl Seen {
                     None => *slot = Some(message.into()),
                 }
             }
-            Message::CompilerMessage { .. } | Message::Other => {}
+            Message::Diagnostic { .. } | Message::Other => {}
         }
     }
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "reason", rename_all = "kebab-case")]
+#[serde(tag = "reason")]
 enum Message {
-    CompilerArtifact {
-        executable: Option<PathBuf>,
-    },
-    CompilerMessage {
-        manifest_path: PathBuf,
-        message: Diagnostic,
-    },
+    #[serde(rename = "compiler-artifact")]
+    Artifact { executable: Option<PathBuf> },
+    #[serde(rename = "compiler-message")]
+    Diagnostic { manifest_path: PathBuf, message: Diagnostic },
     #[serde(other)]
     Other,
 }

@@ -1,6 +1,5 @@
 //! What a check is: a test function whose name says its task and, as a sentence, what it wants.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,7 +52,7 @@ impl Check {
 ///
 /// # Errors
 /// [`GradeError`] when the program cannot be started, or was stopped. A program that starts but does not list
-/// its tests has none: compare with [`expected_functions`].
+/// its tests has none.
 pub fn list_checks(program: &Path, stop: &Stop) -> Result<Vec<Check>, GradeError> {
     let here = tempfile::tempdir().map_err(GradeError::Sandbox)?;
     let args = ["--list", "--format", "terse", "--include-ignored"].map(str::to_owned).to_vec();
@@ -69,8 +68,8 @@ pub fn list_checks(program: &Path, stop: &Stop) -> Result<Vec<Check>, GradeError
     Ok(checks)
 }
 
-/// The names of the check functions in a lab's sources, so that none can go missing unseen.
-pub(crate) fn expected_functions(files: &Files) -> BTreeSet<String> {
+/// The names of the check functions in a lab's sources, in their order, so that none can go missing unseen.
+pub(crate) fn expected_functions(files: &Files) -> Vec<String> {
     let sources = files.iter().filter(|(path, _)| is_check(path));
     let texts = sources.filter_map(|(_, content)| str::from_utf8(content).ok());
     texts.flat_map(|text| text.lines().filter_map(function_of)).collect()
@@ -109,6 +108,6 @@ mod tests {
             ("src/tests/sums.rs".into(), source.to_vec()),
             ("src/sums.rs".into(), b"fn task_1_1_other() {}".to_vec()),
         ]);
-        assert_eq!(expected_functions(&files), BTreeSet::from(["task_1_1_adds".to_owned()]));
+        assert_eq!(expected_functions(&files), ["task_1_1_adds"]);
     }
 }

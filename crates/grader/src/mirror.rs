@@ -35,7 +35,7 @@ pub struct Mirror {
     /// Given files that differ in the learner's tree, or that are extra in it: they do not count.
     pub ignored: Vec<PathBuf>,
     /// Names of the check functions that the build must have.
-    pub(crate) expected: BTreeSet<String>,
+    pub(crate) expected: Vec<String>,
     pub(crate) sentinel: Option<Sentinel>,
 }
 

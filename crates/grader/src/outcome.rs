@@ -206,7 +206,7 @@ fn failure(
 }
 
 fn is_own(place: &Place, context: &RunContext) -> bool {
-    context.learner_files.iter().any(|file| *file == place.file)
+    context.learner_files.contains(&place.file)
 }
 
 /// The panic that ended the check; failing that, the first one in another thread.

@@ -26,10 +26,10 @@ pub(crate) fn parse<'t>(lines: impl Iterator<Item = &'t str>) -> Vec<Panic> {
             open = true;
         } else if line.starts_with("note: run with `RUST_BACKTRACE") || line.starts_with("LAB_") {
             open = false;
-        } else if let (true, Some(panic)) = (open, panics.last_mut()) {
-            if panic.message.len() < MESSAGE_LINES {
-                panic.message.push(line.trim_end().to_owned());
-            }
+        } else if let (true, Some(panic)) = (open, panics.last_mut())
+            && panic.message.len() < MESSAGE_LINES
+        {
+            panic.message.push(line.trim_end().to_owned());
         }
     }
     for panic in &mut panics {

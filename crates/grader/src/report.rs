@@ -14,6 +14,8 @@ use crate::{CompileError, Report, TaskReport, Verdict};
 const WIDTH: usize = 66;
 /// Most lines of a reason for no verdict.
 const REASON_LINES: usize = 8;
+/// Most lines of a task, all told.
+const TASK_LINES: usize = 15;
 
 /// How a report is dressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +92,7 @@ impl Page {
 
     /// A line under a task.
     fn detail(&mut self, line: &str) {
-        self.line(format!("       {line}").trim_end());
+        self.line(format!("         {line}").trim_end());
     }
 
     fn head(&mut self, report: &Report) {
@@ -111,6 +113,7 @@ impl Page {
     }
 
     fn task(&mut self, report: &Report, task: &TaskReport) {
+        let begins = self.text.lines().count();
         let (colour, points) = match task.verdict {
             Verdict::Pass => (GREEN, format!("{0}/{0}", task.task.points)),
             Verdict::Fail => (RED, format!("0/{}", task.task.points)),
@@ -130,7 +133,8 @@ impl Page {
             Verdict::Unknown => self.unknown(task),
             Verdict::Fail => self.failure(report, task),
         }
-        let notes = task.checks.iter().flat_map(|check| &check.notes).take(REASON_LINES);
+        let room = (begins + TASK_LINES).saturating_sub(self.text.lines().count());
+        let notes = task.checks.iter().flat_map(|check| &check.notes).take(room);
         notes.for_each(|note| self.detail(&self.paint(DIM, note)));
     }
 
@@ -209,7 +213,8 @@ impl Page {
         }
         let Some(task) = report.next().filter(|_| !report.solution) else { return };
         let id = task.task.id;
-        let place = task.place().map_or(String::new(), |place| format!(" at {place}"));
+        let place = task.place().filter(|_| task.missing.is_empty());
+        let place = place.map_or(String::new(), |place| format!(" at {place}"));
         self.line(&format!("next: {id} {}{place}", task.task.title));
         self.line(&format!("      read book/src/{}", task.task.chapter.display()));
     }
