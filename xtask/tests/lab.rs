@@ -185,7 +185,7 @@ fn a_report_for_programs_is_one_object() {
     assert_eq!(report["schema"], 1);
     assert_eq!(report["score"], serde_json::json!({ "points": 10, "of": 30, "unknown": 0 }));
     assert_eq!(report["tasks"][0]["verdict"], "PASS");
-    assert_eq!(report["tasks"][0]["checks"][1]["notes"][0], "a note of the check");
+    assert_eq!(report["tasks"][0]["checks"][0]["notes"][0], "a note of the check");
     assert_eq!(report["tasks"][1]["unsolved"], true);
     assert_eq!(report["next"]["task"], "1.2");
 }
