@@ -3,6 +3,7 @@
 //! Each part has a naive twin to compare with: `--scheduler static`, `--pool contiguous`, `--recorder counters`.
 
 use std::error::Error;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
@@ -86,8 +87,12 @@ enum RecorderKind {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let recorder = recorder(&args);
-    let serve = args.serve.clone();
+    let mut serve = args.serve.clone();
+    let name = serve.served_model_name.get_or_insert_with(|| model_name(&args.model)).clone();
+    let recorder: Box<dyn Recorder> = match args.recorder {
+        RecorderKind::Counters => Box::new(Counters::new(&name)),
+        RecorderKind::Histograms => Box::new(EngineMetrics::new(&name)),
+    };
     match server::run(&serve, recorder, move || load(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -97,18 +102,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn recorder(args: &Args) -> Box<dyn Recorder> {
-    let name = args.serve.served_model_name();
-    match args.recorder {
-        RecorderKind::Counters => Box::new(Counters::new(&name)),
-        RecorderKind::Histograms => Box::new(EngineMetrics::new(&name)),
+/// What a model is called where `--served-model-name` does not say: its file's or folder's name.
+fn model_name(source: &ModelSource) -> String {
+    match source {
+        ModelSource::Tiny { .. } => "tiny".to_owned(),
+        ModelSource::Gguf(path) => lossy(path.file_stem()),
+        ModelSource::HuggingFaceDir(path) => lossy(path.file_name()),
     }
+}
+
+fn lossy(name: Option<&OsStr>) -> String {
+    name.unwrap_or(OsStr::new("model")).to_string_lossy().into_owned()
 }
 
 /// Loads the model and puts the parts together. Runs on the engine's thread while HTTP is up already.
 fn load(args: &Args) -> Result<Backend, Box<dyn Error + Send + Sync>> {
     let options = LoadOptions {
-        device: args.device(),
+        device: if args.cuda { DeviceKind::Cuda { ordinal: 0 } } else { DeviceKind::Cpu },
         threads: args.threads,
         max_model_len: Some(args.max_model_len),
     };
