@@ -46,6 +46,12 @@ impl Codec {
         let template = ChatTemplate::new(tiny::CHAT_TEMPLATE, tiny::SPECIAL_TOKENS[1], tiny::EOS)?;
         Ok(Self::new(tokenizer, Some(template), eos, tiny::config().vocab_size))
     }
+
+    /// Writes the tokenizer as `tokenizer.json`.
+    #[cfg(test)]
+    pub(crate) fn save(&self, path: &std::path::Path) {
+        self.tokenizer.save(path, false).unwrap();
+    }
 }
 
 /// A tokenizer on bytes, without a regular expression that splits words.
@@ -58,7 +64,7 @@ fn byte_level(model: BPE) -> Tokenizer {
 
 /// The printable character that stands for a byte in GPT-2's vocabulary: itself where it is printable,
 /// else the next free one from U+0100.
-fn byte_char(byte: u8) -> char {
+pub(crate) fn byte_char(byte: u8) -> char {
     let printable = |byte: u8| matches!(byte, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     if printable(byte) {
         return char::from(byte);

@@ -12,6 +12,7 @@ mod config;
 mod error;
 mod executor;
 mod gguf;
+mod hugging_face;
 mod kernel;
 mod linear;
 mod llama;

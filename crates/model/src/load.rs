@@ -15,6 +15,7 @@ use crate::cache::KvCache;
 use crate::codec::Codec;
 use crate::executor::CandleExecutor;
 use crate::gguf::{self, GgufWeights, Header};
+use crate::hugging_face::{self, SafetensorsWeights};
 use crate::llama::Llama;
 use crate::weights::WeightSource;
 use crate::{LlamaConfig, ModelError, ModelSource, tiny};
@@ -78,7 +79,7 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
             weights: Box::new(tiny::RandomWeights { seed: *seed }),
         },
         ModelSource::Gguf(path) => Parts::from_gguf(path)?,
-        ModelSource::HuggingFaceDir(path) => return Err(ModelError::NotFound(path.clone())),
+        ModelSource::HuggingFaceDir(folder) => Parts::from_hugging_face(folder)?,
     };
     let model = Llama::new(&parts.config, parts.weights.as_mut(), &device)?;
     let trained = parts.config.max_position;
@@ -101,6 +102,14 @@ impl Parts {
         let name = header.optional_text("general.name")?.unwrap_or("llama").to_owned();
         let codec = gguf::codec(&header, &config)?;
         Ok(Self { name, config, codec, weights: Box::new(GgufWeights::new(header, file)) })
+    }
+
+    fn from_hugging_face(folder: &Path) -> Result<Self, ModelError> {
+        let config = hugging_face::config(folder)?;
+        let codec = hugging_face::codec(folder, &config)?;
+        let name = folder.file_name().map_or("llama".into(), |name| name.to_string_lossy());
+        let weights = Box::new(SafetensorsWeights::new(folder)?);
+        Ok(Self { name: name.into_owned(), config, codec, weights })
     }
 }
 

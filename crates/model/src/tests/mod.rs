@@ -1,5 +1,6 @@
 //! Tests that run whole models, against a naive reference and against each other.
 
+mod files;
 mod forward;
 mod real;
 mod reference;
