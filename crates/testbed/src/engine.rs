@@ -266,22 +266,26 @@ impl Log {
 mod tests {
     use super::*;
 
-    fn engine(script: &str) -> LocalProcess {
-        // A shell stands in for the engine: `sh -c` would take the engine's flags as arguments, so
-        // the script is a file of its own.
+    /// Held while a script is written and started: a child that another test forks meanwhile would
+    /// hold the script open for writing, and the system refuses to run it ("text file busy").
+    static SPAWN: Mutex<()> = Mutex::new(());
+
+    /// Starts a shell script in the place of an engine. A file of its own, since it gets the flags
+    /// as arguments.
+    fn start_script(script: &str, spec: &EngineSpec) -> Result<Box<dyn RunningEngine>, StartError> {
         use std::os::unix::fs::PermissionsExt;
-        let name = format!("testbed-{}-{}.sh", std::process::id(), script.len());
-        let program = std::env::temp_dir().join(name);
+        let _alone = SPAWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = std::env::temp_dir().join(format!("testbed-{}.sh", std::process::id()));
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        LocalProcess { program, model: "tiny".into() }
+        let started = LocalProcess { program: program.clone(), model: "tiny".into() }.start(spec);
+        std::fs::remove_file(program).unwrap();
+        started
     }
 
     fn refusal(script: &str) -> String {
-        let testbed = engine(script);
-        let error = testbed.start(&EngineSpec::new()).err().expect("it cannot be ready");
-        std::fs::remove_file(testbed.program).unwrap();
-        error.to_string()
+        let started = start_script(script, &EngineSpec::new());
+        started.err().expect("it cannot be ready").to_string()
     }
 
     #[test]
@@ -303,6 +307,42 @@ mod tests {
         let testbed = LocalProcess { program: "/nowhere/engine".into(), model: "tiny".into() };
         let error = testbed.start(&EngineSpec::new()).err().expect("it cannot start");
         assert!(error.to_string().contains("/nowhere/engine"));
+    }
+
+    /// Answers every request with 200 and no body.
+    fn healthy_port() -> u16 {
+        use std::io::Write;
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok).take(8) {
+                let mut stream = BufReader::new(stream);
+                let mut line = String::new();
+                while stream.read_line(&mut line).is_ok_and(|read| read > 2) {
+                    line.clear();
+                }
+                let answer = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                stream.get_mut().write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        port
+    }
+
+    #[test]
+    fn an_engine_is_ready_when_healthy_and_gone_when_dropped() {
+        let port = healthy_port();
+        let script = format!(
+            "echo \"pid $$ of $*\" >&2; echo \"listening on http://127.0.0.1:{port}\"; exec sleep 30"
+        );
+        let spec = EngineSpec::new().with("max-num-seqs", 4).with_switch("debug-timelines");
+        let engine = start_script(&script, &spec).expect("it is healthy");
+        assert_eq!(engine.url(), format!("http://127.0.0.1:{port}"));
+        let log = engine.log().join(" ");
+        assert!(log.contains("--port 0 --exit-with-parent --model tiny"), "{log}");
+        assert!(log.ends_with("--max-num-seqs 4 --debug-timelines"), "{log}");
+        let pid: u32 = log.split(' ').nth(1).and_then(|pid| pid.parse().ok()).unwrap();
+        drop(engine);
+        assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
     }
 
     #[test]
