@@ -26,6 +26,8 @@ pub struct Prompt {
     pub text: String,
     /// Tokens to generate: exactly this many, since the end of text is ignored.
     pub max_tokens: usize,
+    /// How often the text is in the list of prompts: sequences that the engine gets all at once.
+    pub copies: usize,
     /// How long to wait before it is sent, so that requests arrive in a known order.
     pub delay: Duration,
 }
@@ -34,7 +36,7 @@ impl Prompt {
     /// A prompt.
     #[must_use]
     pub fn new(text: impl Into<String>, max_tokens: usize) -> Self {
-        Self { text: text.into(), max_tokens, delay: Duration::ZERO }
+        Self { text: text.into(), max_tokens, copies: 1, delay: Duration::ZERO }
     }
 }
 
@@ -52,7 +54,7 @@ pub struct Usage {
 pub struct Answer {
     /// The id that the server gave the request.
     pub id: String,
-    /// All text.
+    /// All text; of all choices, as it came.
     pub text: String,
     /// When each chunk that carries text was read.
     pub chunks: Vec<Duration>,
@@ -137,7 +139,8 @@ impl Client {
         self.verdict(page.and_then(|text| Ok(Page::parse(&text)?)))
     }
 
-    /// The engine's own timelines of these answers, in their order. Needs `--debug-timelines`.
+    /// The engine's own timelines of these answers, in their order; of several choices, the first
+    /// to end. Needs `--debug-timelines`.
     ///
     /// A request's end reaches the engine a moment after it reaches the client, so this waits for
     /// it.
@@ -236,7 +239,7 @@ fn try_complete(agent: &ureq::Agent, url: &str, prompt: &Prompt) -> Result<Answe
     let path = "/v1/completions";
     thread::sleep(prompt.delay);
     let body = json!({
-        "prompt": prompt.text,
+        "prompt": vec![&prompt.text; prompt.copies],
         "max_tokens": prompt.max_tokens,
         "temperature": 0,
         "ignore_eos": true,

@@ -2,7 +2,7 @@
 //!
 //! [`Testbed`] is the seam: today an engine is a local process, on a cluster it will be a pod.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -25,7 +25,8 @@ const LOG_LINES: usize = 200;
 /// The engine that a check asks for: flags beyond model and port.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EngineSpec {
-    flags: Vec<String>,
+    /// Names and values; a switch has none.
+    flags: BTreeMap<String, Option<String>>,
 }
 
 impl EngineSpec {
@@ -35,18 +36,23 @@ impl EngineSpec {
         Self::default()
     }
 
-    /// Adds `--name value`.
+    /// Sets `--name value`, whatever it was before.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl ToString) -> Self {
-        self.flags.extend([format!("--{name}"), value.to_string()]);
+        self.flags.insert(format!("--{name}"), Some(value.to_string()));
         self
     }
 
-    /// Adds `--name`.
+    /// Sets `--name`.
     #[must_use]
     pub fn with_switch(mut self, name: &str) -> Self {
-        self.flags.push(format!("--{name}"));
+        self.flags.insert(format!("--{name}"), None);
         self
+    }
+
+    /// The flags as words of a command line.
+    fn words(&self) -> impl Iterator<Item = &String> {
+        self.flags.iter().flat_map(|(name, value)| [name].into_iter().chain(value))
     }
 }
 
@@ -171,7 +177,7 @@ impl Testbed for LocalProcess {
     fn start(&self, spec: &EngineSpec) -> Result<Box<dyn RunningEngine>, StartError> {
         let mut child = Command::new(&self.program)
             .args(["--port", "0", "--exit-with-parent", "--model", &self.model])
-            .args(&spec.flags)
+            .args(spec.words())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -334,12 +340,13 @@ mod tests {
         let script = format!(
             "echo \"pid $$ of $*\" >&2; echo \"listening on http://127.0.0.1:{port}\"; exec sleep 30"
         );
-        let spec = EngineSpec::new().with("max-num-seqs", 4).with_switch("debug-timelines");
+        let spec = EngineSpec::new().with("max-num-seqs", 8).with_switch("debug-timelines");
+        let spec = spec.with("max-num-seqs", 4);
         let engine = start_script(&script, &spec).expect("it is healthy");
         assert_eq!(engine.url(), format!("http://127.0.0.1:{port}"));
         let log = engine.log().join(" ");
         assert!(log.contains("--port 0 --exit-with-parent --model tiny"), "{log}");
-        assert!(log.ends_with("--max-num-seqs 4 --debug-timelines"), "{log}");
+        assert!(log.ends_with("--debug-timelines --max-num-seqs 4"), "{log}");
         let pid: u32 = log.split(' ').nth(1).and_then(|pid| pid.parse().ok()).unwrap();
         drop(engine);
         assert!(!std::path::Path::new(&format!("/proc/{pid}")).exists());
