@@ -269,3 +269,102 @@ impl Drop for ChoiceReceiver {
         self.shared.record(&timeline, &summary);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::sync_channel;
+
+    use serving::baseline::Counters;
+
+    use super::*;
+    use crate::clock::Clock;
+
+    const AT: Duration = Duration::from_millis(1);
+
+    struct Ends {
+        sender: ChoiceSender,
+        receiver: ChoiceReceiver,
+        telemetry: Arc<Telemetry>,
+        commands: std::sync::mpsc::Receiver<crate::engine_thread::Command>,
+    }
+
+    fn ends() -> Ends {
+        let telemetry = Arc::new(Telemetry::new(Box::new(Counters::new("m")), true));
+        let (inbox, commands) = sync_channel(1);
+        let new = NewChoice {
+            id: "cmpl-1".into(),
+            choice: 0,
+            timeline: Timeline::from_iter([(AT, EventKind::Arrived)]),
+            prompt_tokens: 3,
+            max_tokens: 8,
+        };
+        let news = Arc::new(Notify::new());
+        let (sender, receiver) = channel(new, &news, &telemetry, &Waker(inbox), Clock::start());
+        Ends { sender, receiver, telemetry, commands }
+    }
+
+    /// How the one request was recorded.
+    fn recorded(telemetry: &Telemetry) -> Vec<String> {
+        let timelines = telemetry.timelines().unwrap().timelines;
+        timelines.into_iter().map(|timeline| timeline.finish_reason).collect()
+    }
+
+    fn stop() -> Option<End> {
+        Some(End::Finished { reason: FinishReason::Stop, stop: None })
+    }
+
+    #[test]
+    fn tokens_that_nobody_takes_become_one_flush() {
+        let Ends { sender, receiver, telemetry, .. } = ends();
+        assert_eq!(receiver.take(), None);
+        for _ in 0..1000 {
+            sender.token(AT, "ab", None);
+        }
+        sender.token(AT, "", stop());
+        let flush = receiver.take().unwrap();
+        assert_eq!((flush.text.len(), flush.generated, flush.end), (2000, 1001, stop()));
+        assert_eq!(receiver.take(), None);
+        drop((sender, receiver));
+        assert_eq!(recorded(&telemetry), ["stop"]);
+    }
+
+    #[test]
+    fn a_client_that_goes_early_wakes_the_engine_which_records() {
+        let Ends { sender, receiver, telemetry, commands } = ends();
+        sender.token(AT, "a", None);
+        drop(receiver);
+        assert!(commands.try_recv().is_ok());
+        assert!(sender.is_abandoned());
+        assert!(recorded(&telemetry).is_empty());
+        sender.abort(AT);
+        assert_eq!(recorded(&telemetry), ["abort"]);
+    }
+
+    #[test]
+    fn a_client_that_goes_before_it_took_the_end_is_an_abort_too() {
+        let Ends { sender, receiver, telemetry, .. } = ends();
+        sender.token(AT, "a", stop());
+        drop((receiver, sender));
+        assert_eq!(recorded(&telemetry), ["abort"]);
+    }
+
+    #[test]
+    fn an_engine_that_goes_without_an_end_is_an_error() {
+        let Ends { sender, receiver, telemetry, .. } = ends();
+        sender.token(AT, "a", None);
+        drop(sender);
+        let flush = receiver.take().unwrap();
+        assert_eq!((flush.text.as_str(), flush.end), ("a", Some(End::Failed)));
+        drop(receiver);
+        assert_eq!(recorded(&telemetry), ["error"]);
+    }
+
+    #[test]
+    fn a_client_and_an_engine_that_both_go_are_recorded_once() {
+        let Ends { sender, receiver, telemetry, .. } = ends();
+        drop(receiver);
+        sender.token(AT, "a", stop());
+        drop(sender);
+        assert_eq!(recorded(&telemetry), ["abort"]);
+    }
+}

@@ -6,17 +6,21 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use protocol::openai::{MAX_CHOICES, RequestError, Sampling};
-use serving::{EventKind, SamplingParams, TextCodec, TextError, Timeline, TokenId};
+use serving::{
+    EventKind, FinishReason, RequestSummary, SamplingParams, TextCodec, TextError, Timeline,
+    TokenId,
+};
 use tokio::sync::{Notify, watch};
 
 use crate::admission::Ticket;
 use crate::answer::{Answer, StopRules};
 use crate::channel::{ChoiceReceiver, Flush, NewChoice, channel};
-use crate::clock::unix_seconds;
+use crate::clock::{Clock, unix_seconds};
 use crate::engine_thread::{NewSequence, Waker, submit};
 use crate::error::ApiError;
 use crate::state::{InFlight, Phase, Ready, Server, Stage};
 use crate::stop::StopStrings;
+use crate::telemetry::Telemetry;
 
 /// The longest `X-Request-Id` that is taken over, in bytes.
 const MAX_REQUEST_ID: usize = 64;
@@ -253,11 +257,53 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The timeline of a request that arrived at `arrived` and waits in line since `queued`.
-pub(crate) fn timeline(arrived: Duration, queued: Duration, ready: &Ready) -> Timeline {
-    let model_ready = (ready.at > queued).then_some((ready.at, EventKind::ModelReady));
-    [(arrived, EventKind::Arrived), (queued, EventKind::Queued)]
-        .into_iter()
-        .chain(model_ready)
-        .collect()
+/// Records a request whose client goes away before its sequences are with the engine: while the model loads, or
+/// while its text is tokenized. How long its prompt is, nobody knows yet.
+pub(crate) struct Early {
+    id: Arc<str>,
+    clock: Clock,
+    telemetry: Arc<Telemetry>,
+    timeline: Option<Timeline>,
+}
+
+impl Early {
+    pub(crate) fn new(server: &Server, id: &Arc<str>, arrived: Duration, queued: Duration) -> Self {
+        let events = [(arrived, EventKind::Arrived), (queued, EventKind::Queued)];
+        Self {
+            id: Arc::clone(id),
+            clock: server.clock,
+            telemetry: Arc::clone(&server.telemetry),
+            timeline: Some(events.into_iter().collect()),
+        }
+    }
+
+    /// The client stayed. Gives the timeline so far.
+    pub(crate) fn over(mut self, ready: &Ready) -> Timeline {
+        let mut timeline = self.timeline.take().unwrap_or_default();
+        if timeline.events().last().is_some_and(|queued| ready.at > queued.at) {
+            timeline.push(ready.at, EventKind::ModelReady);
+        }
+        timeline
+    }
+
+    /// The request gets an error.
+    pub(crate) fn refused(mut self) {
+        self.timeline = None;
+    }
+}
+
+impl Drop for Early {
+    fn drop(&mut self) {
+        let Some(mut timeline) = self.timeline.take() else { return };
+        timeline.push(self.clock.now(), EventKind::Aborted);
+        let summary = RequestSummary {
+            finish: FinishReason::Abort,
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            generated_tokens: 0,
+            max_tokens: 0,
+            preemptions: 0,
+        };
+        self.telemetry.request(&self.id, 0, &timeline, &summary);
+    }
 }

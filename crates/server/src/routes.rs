@@ -1,5 +1,7 @@
 //! Which path is served by what, and what every request passes through.
 
+#[cfg(test)]
+mod fuzz;
 mod generate;
 mod info;
 mod text;

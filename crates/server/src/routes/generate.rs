@@ -18,7 +18,7 @@ use super::read_json;
 use super::text::{chat_prompt, off_thread};
 use crate::error::ApiError;
 use crate::frames::{Api, Framer, Head};
-use crate::generation::{Generation, NewGeneration, request_id, timeline};
+use crate::generation::{Early, Generation, NewGeneration, request_id};
 use crate::state::Server;
 
 /// vLLM's `max_tokens` for completions that give none.
@@ -93,15 +93,26 @@ async fn respond(
     let sampling: Sampling = asked.sampling.check()?;
     let (ticket, in_flight) = server.admit()?;
     let queued = server.clock.now();
-    let ready = server.ready().await?;
-    let codec = Arc::clone(&ready.codec);
-    let prompts = off_thread(move || encode(codec.as_ref())).await?;
+    let id = request_id(asked.api.id_prefix(), headers);
+    let early = Early::new(server, &id, arrived, queued);
+    let prompts = async {
+        let ready = server.ready().await?;
+        let codec = Arc::clone(&ready.codec);
+        Ok((off_thread(move || encode(codec.as_ref())).await?, ready))
+    };
+    let (prompts, ready) = match prompts.await {
+        Ok(prompts) => prompts,
+        Err(error) => {
+            early.refused();
+            return Err(error);
+        }
+    };
     let new = NewGeneration {
-        id: request_id(asked.api.id_prefix(), headers),
+        id,
         prompts,
         sampling,
         default_max_tokens: asked.default_max_tokens,
-        timeline: timeline(arrived, queued, &ready),
+        timeline: early.over(&ready),
         ticket,
         in_flight,
     };

@@ -1,0 +1,21 @@
+//! The server as a client sees it: real sockets on port 0, a scripted or a tiny real model behind them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, not only #[test] functions, fail by panicking"
+)]
+
+mod abort;
+mod admission;
+mod chat;
+mod client;
+mod completions;
+mod drain;
+mod errors;
+mod failure;
+mod harness;
+mod loading;
+mod metrics;
+mod script;
+mod text;
+mod tiny;
