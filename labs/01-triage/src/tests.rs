@@ -1,6 +1,7 @@
 //! The checks, by task. The name of a function says which task it checks, and what.
 //!
-//! All but those in `live` are pure: no clock, no thread, no model; what is random comes from `LAB_SEED`.
+//! All but those in `live` are pure: no clock, no thread, no model; what is random comes from
+//! `LAB_SEED`.
 
 mod live;
 mod task_1_1;

@@ -152,8 +152,12 @@ fn check_histograms(page: &Page) {
     }
 }
 
-/// Three long answers among nine short ones, behind a request that keeps the engine busy while they
-/// arrive, in their order.
+/// Places in the engine for the mixed workload, and its jobs in all: one in each batch is long.
+const PLACES: usize = 4;
+const JOBS: usize = 3 * PLACES;
+
+/// Three long answers among nine short ones. They wait until one request with a choice for each
+/// place is done, so that both schedulers start from the same full queue.
 struct Mixed {
     busy: Prompt,
     jobs: Vec<Prompt>,
@@ -164,46 +168,42 @@ struct MixedRun {
     answers: Vec<Answer>,
     /// Steps in which one of the jobs got a token.
     steps: usize,
-    wall: Duration,
+    /// From the first job's place to the last job's last token.
+    time: Duration,
 }
 
-/// The least time that the busy request takes.
-const BUSY: Duration = Duration::from_millis(300);
-
 impl Mixed {
-    /// Sized for this engine: a fast one needs a longer request to be kept busy.
-    fn for_engine(client: &Client) -> Self {
-        let probe = client.complete(&question(0, 16));
-        let a_token = (probe.e2e / 16).max(Duration::from_micros(20));
-        let tokens = (BUSY.as_nanos() / a_token.as_nanos()).clamp(16, 1500) as usize;
+    /// The jobs arrive one `pause` after the other, while the engine needs `a_token` for each
+    /// token.
+    fn new(a_token: Duration, pause: Duration) -> Self {
+        // Twice the time of all arrivals, and some more to begin with.
+        let busy = pause * 3 * JOBS as u32;
+        let tokens = (busy.as_nanos() / a_token.as_nanos()).clamp(8, 1500) as usize;
         let job = |index: usize| {
-            let max_tokens = if index.is_multiple_of(4) { 40 } else { 4 + index % 4 };
-            let delay = Duration::from_millis(20 + 4 * index as u64);
-            Prompt { delay, ..question(index, max_tokens) }
+            let long = index.is_multiple_of(PLACES);
+            let max_tokens = if long { 24 } else { 2 + index % PLACES };
+            Prompt { delay: pause * (index as u32 + 3), ..question(index, max_tokens) }
         };
-        Self { busy: question(5, tokens), jobs: (0..12).map(job).collect() }
+        Self {
+            busy: Prompt { copies: PLACES, ..question(5, tokens) },
+            jobs: (0..JOBS).map(job).collect(),
+        }
     }
 
-    /// Runs it. `None` where the jobs did not arrive in order while the engine was busy.
+    /// Runs it. `None` where the jobs did not arrive as planned.
     fn run(&self, client: &Client) -> Option<MixedRun> {
         let prompts: Vec<Prompt> = [&self.busy].into_iter().chain(&self.jobs).cloned().collect();
-        let began = Instant::now();
         let mut answers = client.complete_all(&prompts);
-        let wall = began.elapsed();
         let mut timelines = client.timelines(&answers);
         answers.remove(0);
         let busy = timelines.remove(0);
-        let queued: Vec<Duration> =
-            timelines.iter().filter_map(|t| first(t, EventKind::Queued)).collect();
-        let in_order = queued.is_sorted();
-        let busy_until = busy.events().iter().rfind(|event| event.kind == EventKind::Token)?.at;
-        if !in_order || queued.last().is_none_or(|last| *last >= busy_until) {
+        if !arrived_as_planned(&busy, &timelines) {
             return None;
         }
-        let tokens = timelines.iter().flat_map(|timeline| timeline.events());
-        let steps: BTreeSet<Duration> =
-            tokens.filter(|event| event.kind == EventKind::Token).map(|event| event.at).collect();
-        Some(MixedRun { answers, steps: steps.len(), wall })
+        let steps: BTreeSet<Duration> = timelines.iter().flat_map(tokens).collect();
+        let began = timelines.iter().filter_map(|job| first(job, EventKind::Scheduled)).min()?;
+        let time = *steps.last()? - began;
+        Some(MixedRun { answers, steps: steps.len(), time })
     }
 }
 
@@ -211,11 +211,32 @@ fn first(timeline: &Timeline, kind: EventKind) -> Option<Duration> {
     timeline.events().iter().find(|event| event.kind == kind).map(|event| event.at)
 }
 
-/// Three tries to have the jobs arrive as planned.
+/// Whether all jobs were in the queue while the engine was busy, with one long one in each batch.
+fn arrived_as_planned(busy: &Timeline, jobs: &[Timeline]) -> bool {
+    let queued = jobs.iter().map(|job| first(job, EventKind::Queued));
+    let mut arrivals: Vec<_> = queued.zip(0..).collect();
+    arrivals.sort_unstable();
+    let in_time = arrivals.last().is_some_and(|(last, _)| *last < tokens(busy).last());
+    let one_long = |batch: &[(_, usize)]| {
+        batch.iter().filter(|(_, index)| index.is_multiple_of(PLACES)).count() == 1
+    };
+    in_time && arrivals.chunks(PLACES).all(one_long)
+}
+
+/// When the tokens of a request were sampled.
+fn tokens(timeline: &Timeline) -> impl Iterator<Item = Duration> {
+    let events = timeline.events().iter();
+    events.filter(|event| event.kind == EventKind::Token).map(|event| event.at)
+}
+
+/// Tries it with ever longer pauses: the busier the machine, the less precise are arrivals.
 fn run_mixed(spec: &EngineSpec) -> MixedRun {
-    let client = start(&spec.clone().with("max-num-seqs", 4));
-    let mixed = Mixed::for_engine(&client);
-    match (0..3).find_map(|_| mixed.run(&client)) {
+    let client = start(&spec.clone().with("max-num-seqs", PLACES));
+    let probe = client.timelines(&[client.complete(&question(0, 17))]).remove(0);
+    let gaps = tokens(&probe).zip(tokens(&probe).skip(1)).map(|(one, next)| next - one);
+    let a_token = gaps.min().unwrap_or_default().max(Duration::from_micros(20));
+    let pauses = [10, 20, 40].map(Duration::from_millis);
+    match pauses.iter().find_map(|pause| Mixed::new(a_token, *pause).run(&client)) {
         Some(run) => run,
         None => unknown("the requests did not arrive in order: the machine is too busy"),
     }
@@ -233,24 +254,16 @@ fn task_1_3_beats_static_batching_on_the_engine() {
     );
 
     let steps = refilled.steps as f64 / fixed.steps as f64;
-    let wall = refilled.wall.as_secs_f64() / fixed.wall.as_secs_f64();
+    let time = refilled.time.as_secs_f64() / fixed.time.as_secs_f64();
+    let saw = format!("{} steps against {}", refilled.steps, fixed.steps);
+    // Steps are counted, so they judge. Time is told: on a busy machine it says little.
     note(format!(
-        "mixed lengths, 4 places: {} steps against {} of static batching ({:.0} %), {:.0} % of its time",
-        refilled.steps,
-        fixed.steps,
+        "mixed lengths, {PLACES} places: {saw} of static batching ({:.0} %), in {:.0} % of its time",
         steps * 100.0,
-        wall * 100.0
+        time * 100.0
     ));
     let context = "3 long answers among 9 short ones, 4 places";
-    let saw = format!("{} steps against {}", refilled.steps, fixed.steps);
     expect(context, steps <= 0.75, "at most 75 % of static batching's steps", saw);
-    // Under two seconds, starting and polling is a good part of the time.
-    if wall > 1.0 && fixed.wall > Duration::from_secs(2) {
-        unknown(format!(
-            "fewer steps, but {:.0} % of the time: the machine is too busy",
-            wall * 100.0
-        ));
-    }
 }
 
 const SHARED: &str = "You are a careful assistant of a public library. Answer in one short sentence, \
@@ -291,20 +304,20 @@ fn task_1_4_prefills_a_shared_prefix_once_on_the_engine() {
 #[test]
 #[ignore = "live: run by cargo xtask lab 1"]
 fn task_1_4_gives_the_same_answers_when_it_must_preempt() {
-    let prompts: Vec<Prompt> = (0..5).map(|index| question(index, 36)).collect();
-    let spec = continuous("paged").with("max-model-len", 96).with("block-size", 8);
+    let prompts: Vec<Prompt> = (0..5).map(|index| question(index, 20)).collect();
+    let spec = continuous("paged").with("max-model-len", 64).with("block-size", 4);
     let run = |blocks: usize| {
         let client = start(&spec.clone().with("num-kv-blocks", blocks));
         let answers = client.complete_all(&prompts);
         (answers, client.metrics().total("vllm:num_preemptions_total"))
     };
-    // Five sequences of at least 40 tokens need 25 blocks of 8 at their end, with the tiny model 40
-    // and more.
+    // Five sequences of 24 tokens and more need 30 blocks of 4 at their end, twice that with the
+    // tiny model, whose tokens are bytes.
     let (roomy, none) = run(96);
-    let (tight, some) = run(13);
+    let (tight, some) = run(16);
     expect_eq("96 blocks: preemptions", Some(0.0), none);
     let preemptions = expect_some("num_preemptions_total", "it on the page", some);
-    note(format!("5 requests in 13 blocks: {preemptions} preemptions"));
-    expect("5 requests in 13 blocks", preemptions > 0.0, "preemptions", "none");
+    note(format!("5 requests in 16 blocks: {preemptions} preemptions"));
+    expect("5 requests in 16 blocks", preemptions > 0.0, "preemptions", "none");
     expect_eq("the same prompts, the same greedy answers", texts(&roomy), texts(&tight));
 }
