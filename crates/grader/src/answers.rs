@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use course::{Lab, Side, Task, TaskId, read_files, regions, starter};
-use similar::TextDiff;
+use diffy::DiffOptions;
 
 use crate::files::write_atomically;
 use crate::{GradeError, State};
@@ -77,12 +77,17 @@ pub fn solution(lab: &Lab, id: TaskId) -> Result<Vec<SolutionText>, GradeError> 
         let mine = fs::read_to_string(lab.dir(Side::Learner).join(&own.file)).unwrap_or_default();
         let mine = regions::find(&mine, &own.region.name)
             .map_or("", |region| &mine[region.body.start..region.body.end]);
-        let diff = TextDiff::from_lines(mine, reference);
-        let diff = diff.unified_diff().header("your code", "the reference").to_string();
+        let diff = if mine == reference { String::new() } else { diff(mine, reference) };
         let place = crate::Place { file, line: own.region.begin_line + 1 };
         texts.push(SolutionText { place, text: reference.to_owned(), diff });
     }
     Ok(texts)
+}
+
+fn diff(mine: &str, reference: &str) -> String {
+    let mut options = DiffOptions::new();
+    options.set_original_filename("your code").set_modified_filename("the reference");
+    options.create_patch(mine, reference).to_string()
 }
 
 /// Brings back the starter: a task's files, or every file of the lab that differs. What it replaces is kept

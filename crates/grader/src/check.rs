@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use course::{Files, TaskId, is_check};
 
+use crate::files::ScratchDir;
 use crate::sandbox::{self, Ending, Limits};
 use crate::{GradeError, Stop, outcome};
 
@@ -54,7 +55,7 @@ impl Check {
 /// [`GradeError`] when the program cannot be started, or was stopped. A program that starts but does not list
 /// its tests has none.
 pub fn list_checks(program: &Path, stop: &Stop) -> Result<Vec<Check>, GradeError> {
-    let here = tempfile::tempdir().map_err(GradeError::Sandbox)?;
+    let here = ScratchDir::new()?;
     let args = ["--list", "--format", "terse", "--include-ignored"].map(str::to_owned).to_vec();
     let env = outcome::clean_environment(here.path());
     let program = sandbox::Program { path: program.into(), args, env, dir: here.path().into() };

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::files::ScratchDir;
 use crate::panics::{self, Panic};
 use crate::sandbox::{self, Contained, Ending, Limits};
 use crate::{Check, GradeError, Stop};
@@ -109,7 +110,7 @@ pub fn run_check(
     context: &RunContext,
     stop: &Stop,
 ) -> Result<CheckReport, GradeError> {
-    let here = tempfile::tempdir().map_err(GradeError::Sandbox)?;
+    let here = ScratchDir::new()?;
     let mut args = vec!["--exact".to_owned(), check.path.clone()];
     args.extend(context.sentinel.as_ref().map(|sentinel| sentinel.path.clone()));
     args.extend(["--nocapture", "--include-ignored", "--test-threads", "1"].map(str::to_owned));
