@@ -3,6 +3,8 @@
 //! One forward takes all tokens of a step through each linear layer as one matrix; only attention looks
 //! at sequences one by one.
 
+use std::sync::Arc;
+
 use candle_core::{Device, Tensor};
 use candle_nn::ops::rms_norm;
 use candle_nn::rotary_emb::rope_thd;
@@ -11,7 +13,8 @@ use rayon::prelude::*;
 use crate::batch::Batch;
 use crate::cache::KvCache;
 use crate::kernel;
-use crate::linear::Linear;
+use crate::load::WeightFormat;
+use crate::matrix::Matrix;
 use crate::rope::Rope;
 use crate::weights::{LayerWeight, Weight, WeightSource};
 use crate::{LlamaConfig, ModelError};
@@ -23,22 +26,30 @@ pub(crate) struct Llama {
     device: Device,
     rope: Rope,
     /// `(vocab, hidden)`.
-    embedding: Tensor,
+    embedding: Arc<Matrix>,
     layers: Vec<Layer>,
     norm: Tensor,
-    output: Linear,
+    output: Arc<Matrix>,
 }
 
 #[derive(Debug)]
 struct Layer {
     attention_norm: Tensor,
     /// `hidden -> q_size + 2 kv_size`.
-    qkv: Linear,
-    attention_output: Linear,
+    qkv: Matrix,
+    attention_output: Matrix,
     feed_forward_norm: Tensor,
     /// `hidden -> 2 intermediate`.
-    gate_up: Linear,
-    down: Linear,
+    gate_up: Matrix,
+    down: Matrix,
+}
+
+/// What weights are loaded from, and how.
+struct Weights<'a> {
+    config: &'a LlamaConfig,
+    source: &'a mut dyn WeightSource,
+    device: &'a Device,
+    format: WeightFormat,
 }
 
 impl Llama {
@@ -47,20 +58,22 @@ impl Llama {
         config: &LlamaConfig,
         source: &mut dyn WeightSource,
         device: &Device,
+        format: WeightFormat,
     ) -> Result<Self, ModelError> {
         let factors = if source.has(Weight::RopeFactors) {
             Some(source.load(Weight::RopeFactors, config)?.to_vec1::<f32>()?)
         } else {
             None
         };
-        let embedding = source.load(Weight::Embedding, config)?.to_device(device)?;
+        let mut weights = Weights { config, source, device, format };
+        let embedding = Arc::new(weights.matrix(&[Weight::Embedding])?);
         let output = if config.tied_embeddings {
-            Linear::shared(embedding.clone())
+            embedding.clone()
         } else {
-            Linear::new(&source.load(Weight::Output, config)?, device)?
+            Arc::new(weights.matrix(&[Weight::Output])?)
         };
         let layers = (0..config.num_layers)
-            .map(|layer| Layer::new(layer, config, source, device))
+            .map(|layer| Layer::new(layer, &mut weights))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             config: config.clone(),
@@ -68,7 +81,7 @@ impl Llama {
             rope: Rope::new(config, factors.as_deref()),
             embedding,
             layers,
-            norm: source.load(Weight::OutputNorm, config)?.to_device(device)?,
+            norm: weights.vector(Weight::OutputNorm)?,
             output,
         })
     }
@@ -88,9 +101,8 @@ impl Llama {
         batch: &Batch,
         cache: &mut KvCache,
     ) -> Result<Option<Tensor>, ModelError> {
-        let tokens = Tensor::new(batch.tokens.as_slice(), &self.device)?;
         let angles = self.rope.angles(&batch.positions, &self.device)?;
-        let mut x = self.embedding.index_select(&tokens, 0)?;
+        let mut x = self.embedding.rows(&batch.tokens, &self.device)?;
         for (number, layer) in self.layers.iter().enumerate() {
             x = layer.forward(number, &x, &angles, batch, cache, &self.config)?;
         }
@@ -104,28 +116,40 @@ impl Llama {
     }
 }
 
+// === impl Weights ===
+
+impl Weights<'_> {
+    fn vector(&mut self, weight: Weight) -> Result<Tensor, ModelError> {
+        Ok(self.source.load(weight, self.config)?.to_device(self.device)?)
+    }
+
+    /// One matrix of several with the same input, one below the other.
+    fn matrix(&mut self, weights: &[Weight]) -> Result<Matrix, ModelError> {
+        let quantised = weights.iter().all(|&weight| self.source.is_quantised(weight));
+        let parts = weights
+            .iter()
+            .map(|&weight| self.source.load(weight, self.config))
+            .collect::<Result<Vec<_>, _>>()?;
+        let coded = quantised && self.format == WeightFormat::Auto;
+        Matrix::new(&Tensor::cat(&parts, 0)?, self.device, coded)
+    }
+}
+
 // === impl Layer ===
 
 impl Layer {
-    fn new(
-        layer: usize,
-        config: &LlamaConfig,
-        source: &mut dyn WeightSource,
-        device: &Device,
-    ) -> Result<Self, ModelError> {
-        let mut load = |weight| source.load(Weight::Layer(layer, weight), config);
-        let qkv = Tensor::cat(
-            &[load(LayerWeight::Query)?, load(LayerWeight::Key)?, load(LayerWeight::Value)?],
-            0,
-        )?;
-        let gate_up = Tensor::cat(&[load(LayerWeight::Gate)?, load(LayerWeight::Up)?], 0)?;
+    fn new(layer: usize, weights: &mut Weights<'_>) -> Result<Self, ModelError> {
+        use LayerWeight::{
+            AttentionNorm, AttentionOutput, Down, FeedForwardNorm, Gate, Key, Query, Up, Value,
+        };
+        let of = |weight| Weight::Layer(layer, weight);
         Ok(Self {
-            attention_norm: load(LayerWeight::AttentionNorm)?.to_device(device)?,
-            qkv: Linear::new(&qkv, device)?,
-            attention_output: Linear::new(&load(LayerWeight::AttentionOutput)?, device)?,
-            feed_forward_norm: load(LayerWeight::FeedForwardNorm)?.to_device(device)?,
-            gate_up: Linear::new(&gate_up, device)?,
-            down: Linear::new(&load(LayerWeight::Down)?, device)?,
+            attention_norm: weights.vector(of(AttentionNorm))?,
+            qkv: weights.matrix(&[of(Query), of(Key), of(Value)])?,
+            attention_output: weights.matrix(&[of(AttentionOutput)])?,
+            feed_forward_norm: weights.vector(of(FeedForwardNorm))?,
+            gate_up: weights.matrix(&[of(Gate), of(Up)])?,
+            down: weights.matrix(&[of(Down)])?,
         })
     }
 

@@ -33,6 +33,16 @@ pub enum DeviceKind {
     },
 }
 
+/// How weights are kept on the CPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WeightFormat {
+    /// In 8 bits where the file stores fewer than 16, else in f32.
+    #[default]
+    Auto,
+    /// In f32, four times as large and as slow to read.
+    Full,
+}
+
 /// How a model is loaded.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LoadOptions {
@@ -42,6 +52,8 @@ pub struct LoadOptions {
     pub threads: Option<NonZeroUsize>,
     /// Longest sequence to accept; `None` for what the model was trained for, which is also the limit.
     pub max_model_len: Option<usize>,
+    /// How weights are kept on the CPU.
+    pub weights: WeightFormat,
 }
 
 /// A model in memory, without a KV cache yet.
@@ -61,7 +73,7 @@ struct Parts {
     name: String,
     config: LlamaConfig,
     codec: Codec,
-    weights: Box<dyn WeightSource>,
+    weights: Box<dyn WeightSource + Send>,
 }
 
 /// Loads a model.
@@ -81,7 +93,8 @@ pub fn load(source: &ModelSource, options: &LoadOptions) -> Result<LoadedModel, 
         ModelSource::Gguf(path) => Parts::from_gguf(path)?,
         ModelSource::HuggingFaceDir(folder) => Parts::from_hugging_face(folder)?,
     };
-    let model = Llama::new(&parts.config, parts.weights.as_mut(), &device)?;
+    let model = threads
+        .install(|| Llama::new(&parts.config, parts.weights.as_mut(), &device, options.weights))?;
     let trained = parts.config.max_position;
     Ok(LoadedModel {
         codec: Arc::new(parts.codec),

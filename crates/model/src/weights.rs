@@ -47,6 +47,11 @@ pub(crate) trait WeightSource {
     /// Whether the weight is there.
     fn has(&self, weight: Weight) -> bool;
 
+    /// Whether the weight is stored in fewer than 16 bits.
+    fn is_quantised(&self, _weight: Weight) -> bool {
+        false
+    }
+
     /// The weight.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ impl WeightSource for GgufWeights {
         self.header.tensor(&weight.gguf_name()).is_some()
     }
 
+    fn is_quantised(&self, weight: Weight) -> bool {
+        let info = self.header.tensor(&weight.gguf_name());
+        info.is_some_and(|info| info.dtype.block_size() > 1)
+    }
+
     fn load(&mut self, weight: Weight, config: &LlamaConfig) -> Result<Tensor, ModelError> {
         let name = weight.gguf_name();
         let Some(info) = self.header.tensor(&name) else {

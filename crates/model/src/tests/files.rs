@@ -47,7 +47,9 @@ fn permute(weight: &Tensor, heads: usize) -> Tensor {
     halves.transpose(1, 2).unwrap().contiguous().unwrap().reshape((out, width)).unwrap()
 }
 
-fn metadata(config: &LlamaConfig) -> Vec<(&'static str, Value)> {
+type Metadata = Vec<(&'static str, Value)>;
+
+fn metadata(config: &LlamaConfig) -> Metadata {
     let count = |value: usize| Value::U32(value as u32);
     let texts = |texts: Vec<String>| Value::Array(texts.into_iter().map(Value::String).collect());
     let specials = tiny::SPECIAL_TOKENS.len();
@@ -81,7 +83,7 @@ fn metadata(config: &LlamaConfig) -> Vec<(&'static str, Value)> {
 }
 
 /// The random model as a GGUF file. The vocabulary has two entries of its own for the merges.
-fn gguf(dtype: GgmlDType, edit: impl FnOnce(&mut Vec<(&'static str, Value)>)) -> Vec<u8> {
+fn gguf(dtype: GgmlDType, edit: impl FnOnce(&mut Metadata)) -> Vec<u8> {
     let config = config();
     let mut source = RandomWeights { seed: 3 };
     let tensors: Vec<(String, QTensor)> = all_weights(&config)
@@ -174,7 +176,7 @@ fn a_gguf_files_tokenizer_merges_and_keeps_digits_apart() {
 #[test]
 fn a_file_that_is_no_llama_says_what_it_is_instead() {
     let folder = tempfile::tempdir().unwrap();
-    let broken = |edit: &dyn Fn(&mut Vec<(&'static str, Value)>)| {
+    let broken = |edit: &dyn Fn(&mut Metadata)| {
         load_bytes(folder.path(), &gguf(GgmlDType::F32, edit)).unwrap_err()
     };
     let set = |key: &'static str, value: Value| {
@@ -248,10 +250,10 @@ proptest! {
             for (at, value) in flips {
                 bytes[at] = value;
             }
-            if let Ok(header) = Header::read(Path::new("x"), Cursor::new(&bytes)) {
-                if let Ok(config) = crate::gguf::config(&header) {
-                    let _ = crate::gguf::codec(&header, &config);
-                }
+            if let Ok(header) = Header::read(Path::new("x"), Cursor::new(&bytes))
+                && let Ok(config) = crate::gguf::config(&header)
+            {
+                let _ = crate::gguf::codec(&header, &config);
             }
         });
     }

@@ -6,13 +6,17 @@ use std::path::PathBuf;
 
 use serving::{ChatMessage, Executor, SamplingParams, SequenceId, TextCodec};
 
-use super::steps::{chunk, plan};
-use crate::{LoadOptions, LoadedModel, ModelSource, load};
+use super::steps::{chunk, difference, plan};
+use crate::{LoadOptions, LoadedModel, ModelSource, WeightFormat, load};
 
 const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
 
 /// The model, or a line that says why the test did not run.
 fn real_model() -> Option<LoadedModel> {
+    real_model_in(WeightFormat::Auto)
+}
+
+fn real_model_in(weights: WeightFormat) -> Option<LoadedModel> {
     let cache = std::env::var_os("LLM_LAB_CACHE").map(PathBuf::from).or_else(|| {
         let home = std::env::var_os("HOME").map(PathBuf::from)?;
         let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
@@ -26,7 +30,8 @@ fn real_model() -> Option<LoadedModel> {
         eprintln!("SKIPPED: {FILE} is not here; `cargo xtask model pull` fetches it");
         return None;
     };
-    Some(load(&ModelSource::Gguf(path), &LoadOptions::default()).unwrap())
+    let options = LoadOptions { weights, ..LoadOptions::default() };
+    Some(load(&ModelSource::Gguf(path), &options).unwrap())
 }
 
 fn user(content: &str) -> [ChatMessage; 1] {
@@ -70,4 +75,22 @@ fn real_greedy_continuation_begins_as_vllm_recorded_it() {
     let answer = codec.decode(&text[5..], true).unwrap();
     // The recording is of the original weights; rounded to Q4_1 they go another way a few tokens later.
     assert!(answer.starts_with(" Paris."), "{answer:?}");
+}
+
+#[test]
+fn real_weights_in_8_bits_give_nearly_the_logits_of_f32() {
+    let Some(model) = real_model() else { return };
+    let Some(full) = real_model_in(WeightFormat::Full) else { return };
+    let text = model.codec.encode("The three laws of thermodynamics are", true).unwrap();
+    let table: Vec<u32> = (0..4).collect();
+    let logits = |model: LoadedModel| {
+        let mut executor = model.into_executor(4, 16).unwrap();
+        let step = plan(vec![chunk(0, &text, 0..text.len(), &table)]);
+        executor.logits(&step).unwrap().remove(0)
+    };
+    let (coded, full) = (logits(model), logits(full));
+    let spread = full.iter().fold(0f32, |max, logit| max.max(logit.abs()));
+    let off = difference(&coded, &full);
+    println!("logits of up to {spread:.1} differ by at most {off:.4}");
+    assert!(off < 0.02 * spread, "off by {off} of {spread}");
 }

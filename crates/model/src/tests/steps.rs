@@ -9,7 +9,7 @@ use serving::{BlockId, Chunk, SequenceId, StepPlan, TokenId, blocks_for};
 use crate::cache::KvCache;
 use crate::llama::Llama;
 use crate::weights::WeightSource;
-use crate::{CandleExecutor, LlamaConfig};
+use crate::{CandleExecutor, LlamaConfig, WeightFormat};
 
 pub(super) const BLOCK_SIZE: usize = 4;
 pub(super) const NUM_BLOCKS: usize = 64;
@@ -25,7 +25,7 @@ pub(super) fn executor_with(
     source: &mut dyn WeightSource,
     cache: KvCache,
 ) -> CandleExecutor {
-    let model = Llama::new(config, source, &Device::Cpu).unwrap();
+    let model = Llama::new(config, source, &Device::Cpu, WeightFormat::Auto).unwrap();
     let threads = ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     CandleExecutor::new(model, cache, config.max_position, Arc::new(threads))
 }

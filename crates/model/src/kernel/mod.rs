@@ -3,9 +3,12 @@
 //! `pulp` compiles each loop for several instruction sets and picks one at run time, so that one portable
 //! build is fast everywhere.
 
+pub(crate) mod code;
+pub(crate) mod matmul;
+
 use std::sync::OnceLock;
 
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 
 /// Positions that are handled together.
 pub(crate) const STRIP: usize = 16;
@@ -51,34 +54,12 @@ pub(crate) fn scores(
     stride: usize,
     head_dim: usize,
 ) {
-    arch().dispatch(
-        #[inline(always)]
-        || {
-            for (query, scores) in queries.chunks_exact(head_dim).zip(scores.chunks_mut(stride)) {
-                for (key, score) in keys.rows().iter().zip(scores) {
-                    *score = dot(query, key);
-                }
-            }
-        },
-    );
+    arch().dispatch(Scores { queries, keys, scores, stride, head_dim });
 }
 
 /// `exp(scale * (x - max)) / sum`, in place.
 pub(crate) fn softmax(scores: &mut [f32], scale: f32) {
-    arch().dispatch(
-        #[inline(always)]
-        || {
-            let max = scores.iter().fold(f32::NEG_INFINITY, |max, &score| max.max(score));
-            for score in scores.iter_mut() {
-                *score = exp(scale * (*score - max));
-            }
-            let sum: f32 = scores.iter().sum();
-            let inverse = 1.0 / sum;
-            for score in scores.iter_mut() {
-                *score *= inverse;
-            }
-        },
-    );
+    arch().dispatch(Softmax { scores, scale });
 }
 
 /// Adds the strip's rows, each times its weight:
@@ -90,30 +71,105 @@ pub(crate) fn weighted_sum(
     out: &mut [f32],
     head_dim: usize,
 ) {
-    arch().dispatch(
-        #[inline(always)]
-        || {
-            for (weights, out) in weights.chunks(stride).zip(out.chunks_exact_mut(head_dim)) {
-                for (&weight, value) in weights.iter().zip(values.rows()) {
-                    for (out, value) in out.iter_mut().zip(*value) {
-                        *out += weight * value;
-                    }
-                }
-            }
-        },
-    );
+    arch().dispatch(WeightedSum { weights, stride, values, out, head_dim });
 }
 
 /// SwiGLU: `silu(gate) * up`, into `out`. `silu(x) = x / (1 + exp(-x))`.
 pub(crate) fn silu_times(gate: &[f32], up: &[f32], out: &mut [f32]) {
-    arch().dispatch(
-        #[inline(always)]
-        || {
-            for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-                *out = gate / (1.0 + exp(-gate)) * up;
+    arch().dispatch(SiluTimes { gate, up, out });
+}
+
+// The loops are methods and not closures: a closure may end up as a function of its own, compiled without
+// the instruction set.
+
+struct Scores<'a> {
+    queries: &'a [f32],
+    keys: &'a Strip<'a>,
+    scores: &'a mut [f32],
+    stride: usize,
+    head_dim: usize,
+}
+
+impl WithSimd for Scores<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let queries = self.queries.chunks_exact(self.head_dim);
+        for (query, scores) in queries.zip(self.scores.chunks_mut(self.stride)) {
+            for (key, score) in self.keys.rows().iter().zip(scores) {
+                *score = dot(query, key);
             }
-        },
-    );
+        }
+    }
+}
+
+struct Softmax<'a> {
+    scores: &'a mut [f32],
+    scale: f32,
+}
+
+impl WithSimd for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { scores, scale } = self;
+        let mut max = f32::NEG_INFINITY;
+        for &score in scores.iter() {
+            max = max.max(score);
+        }
+        let mut sum = 0.0;
+        for score in scores.iter_mut() {
+            *score = exp(scale * (*score - max));
+            sum += *score;
+        }
+        let inverse = 1.0 / sum;
+        for score in scores.iter_mut() {
+            *score *= inverse;
+        }
+    }
+}
+
+struct WeightedSum<'a> {
+    weights: &'a [f32],
+    stride: usize,
+    values: &'a Strip<'a>,
+    out: &'a mut [f32],
+    head_dim: usize,
+}
+
+impl WithSimd for WeightedSum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let out = self.out.chunks_exact_mut(self.head_dim);
+        for (weights, out) in self.weights.chunks(self.stride).zip(out) {
+            for (&weight, value) in weights.iter().zip(self.values.rows()) {
+                for (out, value) in out.iter_mut().zip(*value) {
+                    *out += weight * value;
+                }
+            }
+        }
+    }
+}
+
+struct SiluTimes<'a> {
+    gate: &'a [f32],
+    up: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for SiluTimes<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for ((out, &gate), &up) in self.out.iter_mut().zip(self.gate).zip(self.up) {
+            *out = gate / (1.0 + exp(-gate)) * up;
+        }
+    }
 }
 
 /// A dot product in 16 lanes, so that it vectorises without changing the order of additions by machine.
@@ -128,7 +184,20 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
             *lane += a * b;
         }
     }
-    lanes.iter().sum::<f32>() + rest
+    sum(lanes) + rest
+}
+
+/// Adds in pairs, so that it vectorises. `N` is a power of two.
+#[inline(always)]
+fn sum<const N: usize>(mut lanes: [f32; N]) -> f32 {
+    let mut width = N / 2;
+    while width > 0 {
+        for lane in 0..width {
+            lanes[lane] += lanes[lane + width];
+        }
+        width /= 2;
+    }
+    lanes[0]
 }
 
 /// `e^x` within 2e-7 of its value, without a branch or a call, so that it vectorises.

@@ -1,0 +1,199 @@
+//! A matrix of weights times few rows of activations, as decoding needs it.
+//!
+//! A general matrix product packs the weights first, which costs more than the product itself while there
+//! are few rows. Here each weight is read once, in place, and used for all rows.
+
+use pulp::{Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::arch;
+use super::code::{BLOCK, decode};
+
+/// Rows of weights that are handled together.
+const ROWS: usize = 4;
+/// Rows of activations that are handled together.
+const COLUMNS: usize = 4;
+/// Rows of weights in one task of a thread: a multiple of [`ROWS`].
+const TASK_ROWS: usize = 64;
+
+/// Where rows of weights come from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Rows<'a> {
+    /// `(n, k)` in f32.
+    Dense(&'a [f32]),
+    /// `(n, k)` in 8 bits: `scale * code + offset`, a pair for each [`BLOCK`].
+    Coded {
+        /// The codes.
+        codes: &'a [i8],
+        /// Scale and offset.
+        blocks: &'a [[f32; 2]],
+    },
+}
+
+/// `x (t, k) W^T (n, k) -> (t, n)`. `k` is a multiple of [`BLOCK`].
+///
+/// What one row of `x` gives does not depend on the others, to the last bit.
+pub(crate) fn matmul(x: &[f32], weights: Rows<'_>, n: usize, k: usize) -> Vec<f32> {
+    let t = x.len() / k;
+    let mut transposed = vec![0f32; n * t];
+    transposed.par_chunks_mut(TASK_ROWS * t).enumerate().for_each(|(task, out)| {
+        let mut scratch = Vec::new();
+        for (group, out) in out.chunks_mut(ROWS * t).enumerate() {
+            let first = task * TASK_ROWS + group * ROWS;
+            let range = first * k..(first + out.len() / t) * k;
+            let rows = match weights {
+                Rows::Dense(values) => &values[range],
+                Rows::Coded { codes, blocks } => {
+                    scratch.resize(range.len(), 0.0);
+                    let blocks = &blocks[range.start / BLOCK..range.end / BLOCK];
+                    decode(&codes[range], blocks, &mut scratch);
+                    &scratch
+                }
+            };
+            arch().dispatch(Product { rows, x, out, k });
+        }
+    });
+    if t == 1 {
+        return transposed;
+    }
+    let mut out = vec![0f32; n * t];
+    for (row, values) in transposed.chunks_exact(t).enumerate() {
+        for (column, &value) in values.iter().enumerate() {
+            out[column * n + row] = value;
+        }
+    }
+    out
+}
+
+/// Up to [`ROWS`] rows of weights times all rows of `x`: `out (rows, t)`.
+struct Product<'a> {
+    rows: &'a [f32],
+    x: &'a [f32],
+    out: &'a mut [f32],
+    k: usize,
+}
+
+impl WithSimd for Product<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { rows, x, out, k } = self;
+        let t = x.len() / k;
+        if rows.len() < ROWS * k {
+            for (row, out) in rows.chunks_exact(k).zip(out.chunks_exact_mut(t)) {
+                for (x, out) in x.chunks_exact(k).zip(out) {
+                    let [[value]] = tile(simd, [row], [x]);
+                    *out = value;
+                }
+            }
+            return;
+        }
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &rows[row * k..][..k]);
+        let mut column = 0;
+        while column < t {
+            let x_at = |column: usize| &x[column * k..][..k];
+            if column + COLUMNS <= t {
+                let columns: [&[f32]; COLUMNS] = std::array::from_fn(|at| x_at(column + at));
+                for (row, values) in tile(simd, rows, columns).into_iter().enumerate() {
+                    out[row * t + column..][..COLUMNS].copy_from_slice(&values);
+                }
+                column += COLUMNS;
+            } else {
+                for (row, [value]) in tile(simd, rows, [x_at(column)]).into_iter().enumerate() {
+                    out[row * t + column] = value;
+                }
+                column += 1;
+            }
+        }
+    }
+}
+
+/// The dot products of each of `R` rows with each of `C`, all of the same length.
+///
+/// Loops, no closures: a closure that is not inlined would not be compiled for the instruction set.
+#[inline(always)]
+fn tile<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    rows: [&[f32]; R],
+    columns: [&[f32]; C],
+) -> [[f32; C]; R] {
+    let len = S::as_simd_f32s(rows[0]).0.len();
+    let mut row_lanes: [&[S::f32s]; R] = [&[]; R];
+    for (lanes, row) in row_lanes.iter_mut().zip(rows) {
+        *lanes = &S::as_simd_f32s(row).0[..len];
+    }
+    let mut column_lanes: [&[S::f32s]; C] = [&[]; C];
+    for (lanes, column) in column_lanes.iter_mut().zip(columns) {
+        *lanes = &S::as_simd_f32s(column).0[..len];
+    }
+    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+    for at in 0..len {
+        for (row, sums) in row_lanes.iter().zip(&mut sums) {
+            for (column, sum) in column_lanes.iter().zip(sums) {
+                *sum = simd.mul_add_f32s(row[at], column[at], *sum);
+            }
+        }
+    }
+    let mut out = [[0.0; C]; R];
+    for (sums, out) in sums.iter().zip(&mut out) {
+        for (sum, out) in sums.iter().zip(out) {
+            *out = simd.reduce_sum_f32s(*sum);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(seed: u32, len: usize) -> Vec<f32> {
+        let mut state = seed;
+        let mut next = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    #[test]
+    fn the_product_is_that_of_plain_loops_for_any_number_of_rows() {
+        for (t, n, k) in [(1, 4, 32), (1, 131, 64), (2, 64, 96), (3, 66, 32), (8, 200, 576)] {
+            let (x, w) = (numbers(1, t * k), numbers(2, n * k));
+            let found = matmul(&x, Rows::Dense(&w), n, k);
+            for (row, x) in x.chunks(k).enumerate() {
+                for (column, w) in w.chunks(k).enumerate() {
+                    let exact: f64 =
+                        x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                    let found = f64::from(found[row * n + column]);
+                    assert!((found - exact).abs() < 1e-4, "{found} for {exact}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_gives_the_same_bits_alone_and_in_company() {
+        let (n, k, t) = (150, 64, 7);
+        let (x, w) = (numbers(3, t * k), numbers(4, n * k));
+        let together = matmul(&x, Rows::Dense(&w), n, k);
+        for (row, x) in x.chunks(k).enumerate() {
+            assert_eq!(matmul(x, Rows::Dense(&w), n, k), together[row * n..][..n]);
+        }
+    }
+
+    #[test]
+    fn coded_rows_are_decoded_on_the_way() {
+        let (n, k) = (70, 64);
+        let codes: Vec<i8> = (0..n * k).map(|at| (at * 37 % 256) as u8 as i8).collect();
+        let blocks: Vec<[f32; 2]> =
+            (0..n * k / BLOCK).map(|block| [0.01 * block as f32, 0.5 - block as f32]).collect();
+        let mut dense = vec![0.0; n * k];
+        decode(&codes, &blocks, &mut dense);
+        assert!((dense[BLOCK] - (0.01 * f32::from(codes[BLOCK]) - 0.5)).abs() < 1e-6);
+        let x = numbers(5, 3 * k);
+        let coded = Rows::Coded { codes: &codes, blocks: &blocks };
+        assert_eq!(matmul(&x, coded, n, k), matmul(&x, Rows::Dense(&dense), n, k));
+    }
+}
