@@ -8,7 +8,7 @@ use std::num::NonZeroUsize;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
-use model::{DeviceKind, LoadOptions, ModelSource};
+use model::{DeviceKind, LoadOptions, ModelSource, WeightFormat};
 use server::{Backend, ServeArgs};
 use serving::baseline::{ContiguousPool, Counters, StaticScheduler};
 use serving::{BlockPool, Engine, Recorder, Scheduler, SchedulerLimits};
@@ -56,6 +56,9 @@ struct Args {
     /// Compute every prompt from its first token, even where its prefix is in the cache
     #[arg(long)]
     no_prefix_caching: bool,
+    /// Keep all weights in f32: exact to the file, and several times as slow to read
+    #[arg(long)]
+    f32_weights: bool,
     /// Run the model on a CUDA device (needs a build with feature `cuda`)
     #[arg(long)]
     cuda: bool,
@@ -121,6 +124,7 @@ fn load(args: &Args) -> Result<Backend, Box<dyn Error + Send + Sync>> {
         device: if args.cuda { DeviceKind::Cuda { ordinal: 0 } } else { DeviceKind::Cpu },
         threads: args.threads,
         max_model_len: Some(args.max_model_len),
+        weights: if args.f32_weights { WeightFormat::Full } else { WeightFormat::Auto },
     };
     let model = model::load(&args.model, &options)?;
     let (codec, max_model_len) = (model.codec.clone(), model.max_model_len);
