@@ -1,7 +1,9 @@
-//! A matrix of weights times few rows of activations, as decoding needs it.
+//! A matrix of weights times rows of activations.
 //!
 //! A general matrix product packs the weights first, which costs more than the product itself while there
-//! are few rows. Here each weight is read once, in place, and used for all rows.
+//! are few rows, as in decoding. Here each weight is read once, in place, and used for all rows.
+
+use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
@@ -9,12 +11,15 @@ use rayon::prelude::*;
 use super::arch;
 use super::code::{BLOCK, decode};
 
-/// Rows of weights that are handled together.
+/// Rows of weights that are multiplied together.
 const ROWS: usize = 4;
-/// Rows of activations that are handled together.
+/// Rows of activations that are multiplied together.
 const COLUMNS: usize = 4;
 /// Rows of weights in one task of a thread: a multiple of [`ROWS`].
 const TASK_ROWS: usize = 64;
+/// Rows of activations that stay in the nearest cache while a task's weights pass by: a multiple of
+/// [`COLUMNS`].
+const PASS_COLUMNS: usize = 16;
 
 /// Where rows of weights come from.
 #[derive(Debug, Clone, Copy)]
@@ -35,11 +40,13 @@ pub(crate) enum Rows<'a> {
 /// What one row of `x` gives does not depend on the others, to the last bit.
 pub(crate) fn matmul(x: &[f32], weights: Rows<'_>, n: usize, k: usize) -> Vec<f32> {
     let t = x.len() / k;
+    // With few columns, weights are decoded just before they are used once; with many, a task at a time.
+    let group_rows = if t > PASS_COLUMNS { TASK_ROWS } else { ROWS };
     let mut transposed = vec![0f32; n * t];
     transposed.par_chunks_mut(TASK_ROWS * t).enumerate().for_each(|(task, out)| {
         let mut scratch = Vec::new();
-        for (group, out) in out.chunks_mut(ROWS * t).enumerate() {
-            let first = task * TASK_ROWS + group * ROWS;
+        for (group, out) in out.chunks_mut(group_rows * t).enumerate() {
+            let first = task * TASK_ROWS + group * group_rows;
             let range = first * k..(first + out.len() / t) * k;
             let rows = match weights {
                 Rows::Dense(values) => &values[range],
@@ -50,7 +57,12 @@ pub(crate) fn matmul(x: &[f32], weights: Rows<'_>, n: usize, k: usize) -> Vec<f3
                     &scratch
                 }
             };
-            arch().dispatch(Product { rows, x, out, k });
+            for from in (0..t).step_by(PASS_COLUMNS) {
+                let columns = from..t.min(from + PASS_COLUMNS);
+                for (rows, out) in rows.chunks(ROWS * k).zip(out.chunks_mut(ROWS * t)) {
+                    arch().dispatch(Product { rows, x, columns: columns.clone(), out, k });
+                }
+            }
         }
     });
     if t == 1 {
@@ -65,10 +77,11 @@ pub(crate) fn matmul(x: &[f32], weights: Rows<'_>, n: usize, k: usize) -> Vec<f3
     out
 }
 
-/// Up to [`ROWS`] rows of weights times all rows of `x`: `out (rows, t)`.
+/// Up to [`ROWS`] rows of weights times some rows of `x`: columns of `out (rows, t)`.
 struct Product<'a> {
     rows: &'a [f32],
     x: &'a [f32],
+    columns: Range<usize>,
     out: &'a mut [f32],
     k: usize,
 }
@@ -78,30 +91,36 @@ impl WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { rows, x, out, k } = self;
+        let Self { rows, x, columns, out, k } = self;
         let t = x.len() / k;
         if rows.len() < ROWS * k {
             for (row, out) in rows.chunks_exact(k).zip(out.chunks_exact_mut(t)) {
-                for (x, out) in x.chunks_exact(k).zip(out) {
-                    let [[value]] = tile(simd, [row], [x]);
-                    *out = value;
+                for column in columns.clone() {
+                    let [[value]] = tile(simd, [row], [&x[column * k..][..k]]);
+                    out[column] = value;
                 }
             }
             return;
         }
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|row| &rows[row * k..][..k]);
-        let mut column = 0;
-        while column < t {
-            let x_at = |column: usize| &x[column * k..][..k];
-            if column + COLUMNS <= t {
-                let columns: [&[f32]; COLUMNS] = std::array::from_fn(|at| x_at(column + at));
-                for (row, values) in tile(simd, rows, columns).into_iter().enumerate() {
-                    out[row * t + column..][..COLUMNS].copy_from_slice(&values);
+        let mut weights: [&[f32]; ROWS] = [&[]; ROWS];
+        for (weights, row) in weights.iter_mut().zip(rows.chunks_exact(k)) {
+            *weights = row;
+        }
+        let mut column = columns.start;
+        while column < columns.end {
+            let x = &x[column * k..];
+            if column + COLUMNS <= columns.end {
+                let mut together: [&[f32]; COLUMNS] = [&[]; COLUMNS];
+                for (row, x) in together.iter_mut().zip(x.chunks_exact(k)) {
+                    *row = x;
+                }
+                for (row, values) in tile(simd, weights, together).iter().enumerate() {
+                    out[row * t + column..][..COLUMNS].copy_from_slice(values);
                 }
                 column += COLUMNS;
             } else {
-                for (row, [value]) in tile(simd, rows, [x_at(column)]).into_iter().enumerate() {
-                    out[row * t + column] = value;
+                for (row, [value]) in tile(simd, weights, [&x[..k]]).iter().enumerate() {
+                    out[row * t + column] = *value;
                 }
                 column += 1;
             }
@@ -159,7 +178,9 @@ mod tests {
 
     #[test]
     fn the_product_is_that_of_plain_loops_for_any_number_of_rows() {
-        for (t, n, k) in [(1, 4, 32), (1, 131, 64), (2, 64, 96), (3, 66, 32), (8, 200, 576)] {
+        for (t, n, k) in
+            [(1, 4, 32), (1, 131, 64), (2, 64, 96), (3, 66, 32), (8, 200, 576), (35, 130, 64)]
+        {
             let (x, w) = (numbers(1, t * k), numbers(2, n * k));
             let found = matmul(&x, Rows::Dense(&w), n, k);
             for (row, x) in x.chunks(k).enumerate() {
@@ -175,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_row_gives_the_same_bits_alone_and_in_company() {
-        let (n, k, t) = (150, 64, 7);
+        let (n, k, t) = (150, 64, 23);
         let (x, w) = (numbers(3, t * k), numbers(4, n * k));
         let together = matmul(&x, Rows::Dense(&w), n, k);
         for (row, x) in x.chunks(k).enumerate() {
@@ -192,8 +213,10 @@ mod tests {
         let mut dense = vec![0.0; n * k];
         decode(&codes, &blocks, &mut dense);
         assert!((dense[BLOCK] - (0.01 * f32::from(codes[BLOCK]) - 0.5)).abs() < 1e-6);
-        let x = numbers(5, 3 * k);
-        let coded = Rows::Coded { codes: &codes, blocks: &blocks };
-        assert_eq!(matmul(&x, coded, n, k), matmul(&x, Rows::Dense(&dense), n, k));
+        for t in [3, 17] {
+            let x = numbers(5, t * k);
+            let coded = Rows::Coded { codes: &codes, blocks: &blocks };
+            assert_eq!(matmul(&x, coded, n, k), matmul(&x, Rows::Dense(&dense), n, k));
+        }
     }
 }

@@ -148,6 +148,22 @@ fn greedy_and_seeded_tokens_do_not_depend_on_the_rest_of_the_batch() {
 }
 
 #[test]
+fn chunks_and_company_do_not_change_a_bit_of_the_logits() {
+    let text = tokens(30, 40);
+    let whole = plan(vec![chunk(0, &text, 0..40, &table(0, 40))]);
+    let expected = tiny().0.logits(&whole).unwrap().remove(0);
+    let (mut executor, _) = tiny();
+    let other = tokens(31, 30);
+    for (from, to) in [(0, 7), (7, 30), (30, 39)] {
+        let company = chunk(1, &other, 0..(to - from), &table(40, 30));
+        let step = plan(vec![company, chunk(0, &text, from..to, &table(0, 40))]);
+        executor.logits(&step).unwrap();
+    }
+    let last = plan(vec![chunk(0, &text, 39..40, &table(0, 40))]);
+    assert_eq!(executor.logits(&last).unwrap()[0], expected);
+}
+
+#[test]
 fn a_plan_that_does_not_fit_is_refused_and_names_its_sequence() {
     let (mut executor, _) = tiny();
     let text = tokens(1, 9);
