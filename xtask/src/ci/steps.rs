@@ -7,7 +7,7 @@ use course::Side;
 use grader::{cargo, run_streaming};
 use serde_json::Value;
 
-use super::{Bench, Outcome, Step};
+use super::{Bench, Outcome, Step, commands};
 use crate::programs;
 
 /// Lines shown of what a failed command printed.
@@ -29,6 +29,11 @@ pub(super) const ALL: &[Step] = &[
         name: "unsolved",
         what: "a learner's first run: every task unsolved, exit 1",
         run: unsolved,
+    },
+    Step {
+        name: "commands",
+        what: "every command in the book does what the book says",
+        run: commands::run,
     },
     Step { name: "solved", what: "the reference on a real model: full marks, exit 0", run: solved },
     Step {
@@ -136,7 +141,7 @@ fn live_features(bench: &Bench<'_>) -> String {
 }
 
 impl Bench<'_> {
-    fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
+    pub(super) fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = cargo(self.root, &self.target);
         command.args(arguments);
         command

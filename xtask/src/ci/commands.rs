@@ -1,0 +1,208 @@
+//! Runs every command that the book prints, in a copy of the course, and holds it to what the book promises.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use grader::run_streaming;
+use serde::Deserialize;
+
+use super::{Bench, Outcome};
+
+/// Commands that a step of their own runs, with that step's name.
+const ELSEWHERE: &[(&str, &str)] = &[("cargo xtask lab 1 --solution", "solved")];
+/// How long a command that runs until it is stopped may take to show a sign of life: cargo may have to build.
+const START_LIMIT: Duration = Duration::from_secs(600);
+/// How long it may take to end after Ctrl-C.
+const END_LIMIT: Duration = Duration::from_secs(20);
+/// Lines of output that wait to be looked at.
+const LINES: usize = 64;
+
+/// A command as `book commands --json` prints it.
+#[derive(Debug, Deserialize)]
+struct BookCommand {
+    command: String,
+    /// What stands behind `cargo xtask`, if that is what it is.
+    xtask: Option<Vec<String>>,
+    /// The status that the book promises; none where it only mentions the command.
+    exit: Option<i32>,
+    /// Whether it ends by itself.
+    ends: bool,
+    file: String,
+    line: usize,
+}
+
+pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
+    let commands = printed(bench)?;
+    let Some(copy) = copy_course(bench)? else {
+        let why = "the course is not a git checkout, so what belongs to it is not known";
+        return Ok(Outcome::Skipped(why.to_owned()));
+    };
+    let mut seen = BTreeSet::new();
+    for command in &commands {
+        let step = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == command.command);
+        if step.is_some() || !seen.insert((&command.command, command.exit)) {
+            continue;
+        }
+        anstream::println!("           $ {}", command.command);
+        let held =
+            if command.ends { ends(bench, &copy, command) } else { serves(bench, &copy, command) };
+        if let Err(error) = held {
+            if bench.stop.is_set() {
+                return Err(error);
+            }
+            let BookCommand { command, file, line, .. } = command;
+            return Ok(Outcome::Failed(format!("book/src/{file}:{line}: {command}\n{error:#}")));
+        }
+    }
+    Ok(Outcome::Passed)
+}
+
+fn printed(bench: &Bench<'_>) -> Result<Vec<BookCommand>> {
+    let mut list = bench.cargo(["run", "--quiet", "-p", "book", "--", "commands", "--json"]);
+    let mut json = String::new();
+    let (status, said) = run_streaming(&mut list, bench.stop, |line| json.push_str(line))?;
+    if !status.success() {
+        bail!("`book commands` failed: {}", said.lines().collect::<Vec<_>>().join("\n"));
+    }
+    serde_json::from_str(&json).context("`book commands --json` printed something else")
+}
+
+/// Copies what git knows, and what it would know with the next commit. Times are kept, so that cargo sees that
+/// nothing has changed. `None` where git cannot tell.
+fn copy_course(bench: &Bench<'_>) -> Result<Option<PathBuf>> {
+    let copy = bench.root.join("target/commands");
+    if copy.exists() {
+        fs::remove_dir_all(&copy).context("an old copy of the course cannot be removed")?;
+    }
+    let listing = Command::new("git")
+        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
+        .current_dir(bench.root)
+        .output();
+    let Some(listing) = listing.ok().filter(|listing| listing.status.success()) else {
+        return Ok(None);
+    };
+    for name in String::from_utf8_lossy(&listing.stdout).split('\0').filter(|name| !name.is_empty())
+    {
+        let (from, to) = (bench.root.join(name), copy.join(name));
+        // A deleted file is still listed until that is committed.
+        let Ok(about) = fs::metadata(&from) else { continue };
+        fs::create_dir_all(to.parent().unwrap_or(&copy))?;
+        fs::copy(&from, &to).with_context(|| format!("{name} cannot be copied"))?;
+        fs::File::options().append(true).open(&to)?.set_modified(about.modified()?)?;
+    }
+    Ok(Some(copy))
+}
+
+/// The command, in the copy, with this program in the place of `cargo xtask`.
+fn spawnable(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<Command> {
+    let mut spawnable = match &command.xtask {
+        Some(arguments) => {
+            let mut this = Command::new(std::env::current_exe().context("who am I?")?);
+            this.args(arguments);
+            this
+        }
+        None => {
+            let mut shell = Command::new("sh");
+            shell.args(["-c", &format!("exec {}", command.command)]);
+            shell
+        }
+    };
+    spawnable.current_dir(copy).env("CARGO_TARGET_DIR", &bench.target).env("NO_COLOR", "1");
+    Ok(spawnable)
+}
+
+fn ends(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<()> {
+    let mut printed = Vec::new();
+    let mut spawnable = spawnable(bench, copy, command)?;
+    let (status, said) =
+        run_streaming(&mut spawnable, bench.stop, |line| printed.push(line.to_owned()))?;
+    let kept = match command.exit {
+        Some(promised) => status.code() == Some(promised),
+        None => matches!(status.code(), Some(0 | 1)),
+    };
+    let promised = command.exit.map_or("0 or 1".to_owned(), |exit| exit.to_string());
+    printed.extend(said.lines().map(str::to_owned));
+    ensure!(kept, "it should end with {promised}, but ended with {status}\n{}", printed.join("\n"));
+    Ok(())
+}
+
+/// A command that runs until Ctrl-C: it must start, answer if it serves, and end when it is told to.
+fn serves(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<()> {
+    let mut spawnable = spawnable(bench, copy, command)?;
+    // A group of its own, so that Ctrl-C reaches it as a terminal would send it: to the whole group.
+    spawnable.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
+    let mut child = spawnable.spawn().context("it does not start")?;
+    let lines = lines_of(&mut child);
+    let held = alive(bench, &lines);
+    let group = format!("-{}", child.id());
+    Command::new("kill").args(["-INT", "--", &group]).status().context("there is no kill")?;
+    let ended = wait(&mut child);
+    if ended.is_err() {
+        Command::new("kill").args(["-KILL", "--", &group]).status().context("there is no kill")?;
+        child.wait()?;
+    }
+    held.and(ended)
+}
+
+fn lines_of(child: &mut Child) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(LINES);
+    if let Some(stdout) = child.stdout.take() {
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                // Nobody looks any more, but the pipe must not fill.
+                let _ = sender.try_send(line);
+            }
+        });
+    }
+    receiver
+}
+
+/// Waits for an address, which must then answer, or for the score of a lab.
+fn alive(bench: &Bench<'_>, lines: &Receiver<String>) -> Result<()> {
+    let deadline = Instant::now() + START_LIMIT;
+    while Instant::now() < deadline && !bench.stop.is_set() {
+        match lines.recv_timeout(Duration::from_millis(100)) {
+            Ok(line) if line.starts_with("Score ") => return Ok(()),
+            Ok(line) => {
+                if let Some(address) = line.strip_prefix("listening on http://") {
+                    return answers(address.trim());
+                }
+            }
+            Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {}
+            Err(std::sync::mpsc::RecvTimeoutError::Disconnected) => {
+                bail!("it ended before it showed an address or a score");
+            }
+        }
+    }
+    bail!("it showed neither an address nor a score")
+}
+
+/// The first page of a server, engine or book, has a status line; which one is not the book's business.
+fn answers(address: &str) -> Result<()> {
+    let mut stream = TcpStream::connect(address).context("nobody listens at its address")?;
+    stream.set_read_timeout(Some(END_LIMIT))?;
+    write!(stream, "GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut start = [0; 9];
+    stream.read_exact(&mut start)?;
+    ensure!(&start == b"HTTP/1.1 ", "its address does not speak HTTP");
+    Ok(())
+}
+
+fn wait(child: &mut Child) -> Result<()> {
+    let deadline = Instant::now() + END_LIMIT;
+    while Instant::now() < deadline {
+        if child.try_wait()?.is_some() {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bail!("it did not end after Ctrl-C")
+}
