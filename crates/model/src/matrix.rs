@@ -31,7 +31,7 @@ pub(crate) struct CodedMatrix {
 impl Matrix {
     /// Weights from the CPU for a device, in 8 bits where that is wanted and possible.
     pub(crate) fn new(weights: &Tensor, device: &Device, coded: bool) -> Result<Self, ModelError> {
-        if coded && device.is_cpu() && is_even(weights)? {
+        if coded && device.is_cpu() && weights.dim(1)?.is_multiple_of(BLOCK) {
             return Ok(Self::Coded(CodedMatrix::new(weights)?));
         }
         Ok(Self::Dense(weights.to_device(device)?.contiguous()?))
@@ -54,7 +54,7 @@ impl Matrix {
     /// `y = x W^T`: `(T, in) -> (T, out)`.
     pub(crate) fn forward(&self, x: &Tensor) -> Result<Tensor, ModelError> {
         match self {
-            Self::Dense(weights) if weights.device().is_cpu() && is_even(weights)? => {
+            Self::Dense(weights) if weights.device().is_cpu() => {
                 let (rows, width) = weights.dims2()?;
                 crate::tensor::with_rows(weights, |weights| {
                     in_place(x, Rows::Dense(weights), rows, width)
@@ -67,11 +67,6 @@ impl Matrix {
             }
         }
     }
-}
-
-/// Whether the width is one that our own product can take.
-fn is_even(weights: &Tensor) -> Result<bool, ModelError> {
-    Ok(weights.dim(1)?.is_multiple_of(BLOCK))
 }
 
 fn in_place(
@@ -176,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn a_width_that_fills_no_block_is_multiplied_by_candle() {
+    fn a_width_that_fills_no_block_stays_in_f32() {
         let (weights, x) = (random(5, 30), random(3, 30));
         let matrix = Matrix::new(&weights, &Device::Cpu, true).unwrap();
         assert!(matches!(matrix, Matrix::Dense(_)));

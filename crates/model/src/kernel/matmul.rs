@@ -8,8 +8,8 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::arch;
 use super::code::{BLOCK, decode};
+use super::{arch, tile};
 
 /// Rows of weights that are multiplied together.
 const ROWS: usize = 4;
@@ -35,7 +35,7 @@ pub(crate) enum Rows<'a> {
     },
 }
 
-/// `x (t, k) W^T (n, k) -> (t, n)`. `k` is a multiple of [`BLOCK`].
+/// `x (t, k) W^T (n, k) -> (t, n)`. `k` is a multiple of [`BLOCK`] where the weights are coded.
 ///
 /// What one row of `x` gives does not depend on the others, to the last bit.
 pub(crate) fn matmul(x: &[f32], weights: Rows<'_>, n: usize, k: usize) -> Vec<f32> {
@@ -128,41 +128,6 @@ impl WithSimd for Product<'_> {
     }
 }
 
-/// The dot products of each of `R` rows with each of `C`, all of the same length.
-///
-/// Loops, no closures: a closure that is not inlined would not be compiled for the instruction set.
-#[inline(always)]
-fn tile<S: Simd, const R: usize, const C: usize>(
-    simd: S,
-    rows: [&[f32]; R],
-    columns: [&[f32]; C],
-) -> [[f32; C]; R] {
-    let len = S::as_simd_f32s(rows[0]).0.len();
-    let mut row_lanes: [&[S::f32s]; R] = [&[]; R];
-    for (lanes, row) in row_lanes.iter_mut().zip(rows) {
-        *lanes = &S::as_simd_f32s(row).0[..len];
-    }
-    let mut column_lanes: [&[S::f32s]; C] = [&[]; C];
-    for (lanes, column) in column_lanes.iter_mut().zip(columns) {
-        *lanes = &S::as_simd_f32s(column).0[..len];
-    }
-    let mut sums = [[simd.splat_f32s(0.0); C]; R];
-    for at in 0..len {
-        for (row, sums) in row_lanes.iter().zip(&mut sums) {
-            for (column, sum) in column_lanes.iter().zip(sums) {
-                *sum = simd.mul_add_f32s(row[at], column[at], *sum);
-            }
-        }
-    }
-    let mut out = [[0.0; C]; R];
-    for (sums, out) in sums.iter().zip(&mut out) {
-        for (sum, out) in sums.iter().zip(out) {
-            *out = simd.reduce_sum_f32s(*sum);
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -178,9 +143,15 @@ mod tests {
 
     #[test]
     fn the_product_is_that_of_plain_loops_for_any_number_of_rows() {
-        for (t, n, k) in
-            [(1, 4, 32), (1, 131, 64), (2, 64, 96), (3, 66, 32), (8, 200, 576), (35, 130, 64)]
-        {
+        for (t, n, k) in [
+            (1, 4, 32),
+            (1, 131, 64),
+            (2, 64, 96),
+            (3, 66, 32),
+            (8, 200, 576),
+            (35, 130, 64),
+            (5, 9, 30),
+        ] {
             let (x, w) = (numbers(1, t * k), numbers(2, n * k));
             let found = matmul(&x, Rows::Dense(&w), n, k);
             for (row, x) in x.chunks(k).enumerate() {

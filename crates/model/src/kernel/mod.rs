@@ -94,11 +94,19 @@ impl WithSimd for Scores<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
+        let keys = self.keys.rows();
         let queries = self.queries.chunks_exact(self.head_dim);
         for (query, scores) in queries.zip(self.scores.chunks_mut(self.stride)) {
-            for (key, score) in self.keys.rows().iter().zip(scores) {
-                *score = dot(query, key);
+            let (four, rest) = keys.as_chunks::<4>();
+            let (scores, last) = scores[..keys.len()].split_at_mut(4 * four.len());
+            for (keys, scores) in four.iter().zip(scores.chunks_exact_mut(4)) {
+                for ([value], score) in tile(simd, *keys, [query]).iter().zip(scores) {
+                    *score = *value;
+                }
+            }
+            for (key, score) in rest.iter().zip(last) {
+                [[*score]] = tile(simd, [*key], [query]);
             }
         }
     }
@@ -113,16 +121,28 @@ impl WithSimd for Softmax<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let Self { scores, scale } = self;
-        let mut max = f32::NEG_INFINITY;
-        for &score in scores.iter() {
+        let (lanes, rest) = S::as_simd_f32s(scores);
+        let mut largest = simd.splat_f32s(f32::NEG_INFINITY);
+        for lanes in lanes {
+            largest = simd.max_f32s(largest, *lanes);
+        }
+        let mut max = simd.reduce_max_f32s(largest);
+        for &score in rest {
             max = max.max(score);
         }
-        let mut sum = 0.0;
         for score in scores.iter_mut() {
             *score = exp(scale * (*score - max));
-            sum += *score;
+        }
+        let (lanes, rest) = S::as_simd_f32s(scores);
+        let mut sums = simd.splat_f32s(0.0);
+        for lanes in lanes {
+            sums = simd.add_f32s(sums, *lanes);
+        }
+        let mut sum = simd.reduce_sum_f32s(sums);
+        for &score in rest {
+            sum += score;
         }
         let inverse = 1.0 / sum;
         for score in scores.iter_mut() {
@@ -143,11 +163,17 @@ impl WithSimd for WeightedSum<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let out = self.out.chunks_exact_mut(self.head_dim);
         for (weights, out) in self.weights.chunks(self.stride).zip(out) {
+            let (out_lanes, out_rest) = S::as_mut_simd_f32s(out);
             for (&weight, value) in weights.iter().zip(self.values.rows()) {
-                for (out, value) in out.iter_mut().zip(*value) {
+                let (lanes, rest) = S::as_simd_f32s(value);
+                let factor = simd.splat_f32s(weight);
+                for (out, lanes) in out_lanes.iter_mut().zip(lanes) {
+                    *out = simd.mul_add_f32s(factor, *lanes, *out);
+                }
+                for (out, value) in out_rest.iter_mut().zip(rest) {
                     *out += weight * value;
                 }
             }
@@ -172,19 +198,60 @@ impl WithSimd for SiluTimes<'_> {
     }
 }
 
-/// A dot product in 16 lanes, so that it vectorises without changing the order of additions by machine.
+/// The dot products of each of `R` rows with each of `C`, all of the same length.
+///
+/// Loops, no closures: a closure that is not inlined would not be compiled for the instruction set.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    const LANES: usize = 16;
-    let mut lanes = [0f32; LANES];
-    let (a_chunks, b_chunks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
-    let rest: f32 = a_chunks.remainder().iter().zip(b_chunks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_chunks.zip(b_chunks) {
-        for ((lane, a), b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
+fn tile<S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    rows: [&[f32]; R],
+    columns: [&[f32]; C],
+) -> [[f32; C]; R] {
+    let (first, rest) = S::as_simd_f32s(rows[0]);
+    let (len, rest) = (first.len(), rest.len());
+    let mut row_lanes: [&[S::f32s]; R] = [&[]; R];
+    for (lanes, row) in row_lanes.iter_mut().zip(rows) {
+        *lanes = &S::as_simd_f32s(row).0[..len];
+    }
+    let mut column_lanes: [&[S::f32s]; C] = [&[]; C];
+    for (lanes, column) in column_lanes.iter_mut().zip(columns) {
+        *lanes = &S::as_simd_f32s(column).0[..len];
+    }
+    let mut sums = [[simd.splat_f32s(0.0); C]; R];
+    for at in 0..len {
+        for (row, sums) in row_lanes.iter().zip(&mut sums) {
+            for (column, sum) in column_lanes.iter().zip(sums) {
+                *sum = simd.mul_add_f32s(row[at], column[at], *sum);
+            }
         }
     }
-    sum(lanes) + rest
+    let mut out = [[0.0; C]; R];
+    for (sums, out) in sums.iter().zip(&mut out) {
+        for (sum, out) in sums.iter().zip(out) {
+            *out = simd.reduce_sum_f32s(*sum);
+        }
+    }
+    if rest > 0 {
+        add_rest(rows, columns, rest, &mut out);
+    }
+    out
+}
+
+/// Adds the products of the last `rest` numbers. Apart, so that the sums above stay in registers.
+#[cold]
+#[inline(never)]
+fn add_rest<const R: usize, const C: usize>(
+    rows: [&[f32]; R],
+    columns: [&[f32]; C],
+    rest: usize,
+    out: &mut [[f32; C]; R],
+) {
+    for (row, out) in rows.iter().zip(out) {
+        for (column, out) in columns.iter().zip(out) {
+            let from = row.len() - rest;
+            *out += row[from..].iter().zip(&column[from..]).map(|(a, b)| a * b).sum::<f32>();
+        }
+    }
 }
 
 /// Adds in pairs, so that it vectorises. `N` is a power of two.
@@ -247,8 +314,16 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_product_counts_the_rest_that_fills_no_lane() {
-        let ones = vec![1f32; 37];
-        assert_eq!(dot(&ones, &ones), 37.0);
+    fn scores_and_sums_count_the_rest_that_fills_no_lane() {
+        const WIDTH: usize = 37;
+        let (cache, queries) = (vec![1.0; 5 * WIDTH], vec![2.0; 2 * WIDTH]);
+        let strip = Strip::new(&cache, (0..5).map(|row| row * WIDTH), WIDTH);
+        let mut found = vec![0.0; 2 * 6];
+        scores(&queries, &strip, &mut found, 6, WIDTH);
+        let row = [74.0, 74.0, 74.0, 74.0, 74.0, 0.0];
+        assert_eq!(found, [row, row].concat());
+        let mut out = vec![0.5; 2 * WIDTH];
+        weighted_sum(&found, 6, &strip, &mut out, WIDTH);
+        assert_eq!(out, vec![5.0 * 74.0 + 0.5; 2 * WIDTH]);
     }
 }
