@@ -96,8 +96,11 @@ impl State {
                     known.best = Some(Verdict::Pass);
                     known.points = known.points.max(graded.task.points);
                 }
-                Verdict::Fail => known.best = known.best.or(Some(Verdict::Fail)),
-                Verdict::Unknown | Verdict::Wait => {}
+                // A task whose `todo!` still stands was not begun.
+                Verdict::Fail if !graded.unsolved() => {
+                    known.best = known.best.or(Some(Verdict::Fail));
+                }
+                Verdict::Fail | Verdict::Unknown | Verdict::Wait => {}
             }
         }
     }
