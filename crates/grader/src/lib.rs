@@ -32,6 +32,7 @@ pub use mirror::{Mirror, mirror, stage};
 pub use outcome::{CheckReport, CheckVerdict, Failure, Place, RunContext, run_check};
 pub use progress::Progress;
 pub use report::{Style, render, render_compile_error};
+pub use sandbox::this_program;
 pub use state::{RunLock, State, TaskState, saved_verdict};
 pub use stop::Stop;
 pub use verdict::{Report, Score, TaskReport, Verdict};

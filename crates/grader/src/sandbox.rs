@@ -16,6 +16,7 @@ mod capture;
 mod confine;
 mod contain;
 mod processes;
+mod quota;
 mod supervise;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 pub use capture::Capture;
 pub(crate) use processes::{forget, kill_group, own_group, spawn};
-pub use supervise::maybe_run_supervisor;
+pub use supervise::{maybe_run_supervisor, this_program};
 
 use crate::{GradeError, Stop};
 
@@ -66,8 +67,8 @@ pub struct Limits {
     pub address_space_bytes: Option<u64>,
     /// Longest file that it may write, in bytes.
     pub file_bytes: u64,
-    /// Processes alive at once, itself included. Counted, because `RLIMIT_NPROC` counts all processes of a
-    /// user and does not bind root.
+    /// Processes alive at once, itself included. The supervisor counts them; the kernel holds a wider limit, in
+    /// case they are faster than the count.
     pub processes: usize,
 }
 

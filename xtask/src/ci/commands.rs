@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use grader::run_streaming;
+use grader::{run_streaming, this_program};
 use serde::Deserialize;
 
 use super::{Bench, Outcome};
@@ -105,7 +105,7 @@ fn copy_course(bench: &Bench<'_>) -> Result<Option<PathBuf>> {
 fn spawnable(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<Command> {
     let mut spawnable = match &command.xtask {
         Some(arguments) => {
-            let mut this = Command::new(std::env::current_exe().context("who am I?")?);
+            let mut this = Command::new(this_program().context("who am I?")?);
             this.args(arguments);
             this
         }

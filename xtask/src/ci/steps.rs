@@ -4,7 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use course::Side;
-use grader::{cargo, run_streaming};
+use grader::{cargo, run_streaming, this_program};
 use serde_json::Value;
 
 use super::{Bench, Outcome, Step, commands};
@@ -55,18 +55,19 @@ fn starters(bench: &Bench<'_>) -> Result<Outcome> {
 
 fn clippy(bench: &Bench<'_>) -> Result<Outcome> {
     let mut command = bench.cargo(["clippy", "--workspace", "--all-targets", "--features"]);
-    command.arg(live_features(bench)).args(["--", "-D", "warnings"]);
+    command.arg(live_features(bench, &BOTH)).args(["--", "-D", "warnings"]);
     ok(bench, command)
 }
 
 fn doc(bench: &Bench<'_>) -> Result<Outcome> {
     let mut command = bench.cargo(["doc", "--workspace", "--no-deps", "--features"]);
-    command.arg(live_features(bench)).env("RUSTDOCFLAGS", "-D warnings");
+    command.arg(live_features(bench, &BOTH)).env("RUSTDOCFLAGS", "-D warnings");
     ok(bench, command)
 }
 
 fn tests(bench: &Bench<'_>) -> Result<Outcome> {
-    let mut command = bench.cargo(["test", "--workspace", "--no-fail-fast"]);
+    let mut command = bench.cargo(["test", "--workspace", "--no-fail-fast", "--features"]);
+    command.arg(live_features(bench, &[Side::Solution]));
     // The checks of a starter fail: that is what they are for.
     for lab in bench.course.labs.iter() {
         command.arg("--exclude").arg(lab.package(Side::Learner));
@@ -132,11 +133,12 @@ fn deny(bench: &Bench<'_>) -> Result<Outcome> {
     ok(bench, bench.cargo(["deny", "--workspace", "check"]))
 }
 
-/// The features that bring the engines of all labs into a build, on both sides.
-fn live_features(bench: &Bench<'_>) -> String {
+const BOTH: [Side; 2] = [Side::Solution, Side::Learner];
+
+/// The features that bring the engines of all labs into a build.
+fn live_features(bench: &Bench<'_>, sides: &[Side]) -> String {
     let labs = bench.course.labs.iter().filter(|lab| lab.engine.is_some());
-    let packages =
-        labs.flat_map(|lab| [Side::Solution, Side::Learner].map(|side| lab.package(side)));
+    let packages = labs.flat_map(|lab| sides.iter().map(|side| lab.package(*side)));
     packages.map(|package| package + "/live").collect::<Vec<_>>().join(",")
 }
 
@@ -149,7 +151,7 @@ impl Bench<'_> {
 
     /// This program, once more.
     fn xtask<const N: usize>(&self, arguments: [&str; N]) -> Result<Command> {
-        let mut command = Command::new(std::env::current_exe().context("who am I?")?);
+        let mut command = Command::new(this_program().context("who am I?")?);
         command.args(arguments).current_dir(self.root);
         Ok(command)
     }

@@ -2,19 +2,20 @@
 
 use std::process::Command;
 
-use super::Limits;
+use super::{Limits, quota};
 
 /// First argument that makes this program confine itself and become another.
 pub(super) const FLAG: &str = "--grader-confine";
 
 /// The arguments that [`become_program`] reads, up to the program and its own.
-pub(super) fn arguments(limits: &Limits) -> Vec<String> {
+pub(super) fn arguments(limits: &Limits, quota: &quota::Quota) -> Vec<String> {
     let space = limits.address_space_bytes.unwrap_or(0);
     vec![
         FLAG.into(),
         space.to_string(),
         limits.file_bytes.to_string(),
         std::process::id().to_string(),
+        quota.argument(),
     ]
 }
 
@@ -27,6 +28,10 @@ pub(super) fn become_program(mut arguments: impl Iterator<Item = std::ffi::OsStr
     let (Some(space), Some(file), Some(parent)) = (number(), number(), number()) else {
         return format!("{FLAG} is for the grader's own use");
     };
+    let quota = arguments.next().unwrap_or_default();
+    if let Err(reason) = quota::join(&quota.to_string_lossy()) {
+        return format!("cannot limit the processes of a check: {reason}");
+    }
     if let Err(error) = set_limits(space, file) {
         return format!("cannot set the limits of a check: {error}");
     }

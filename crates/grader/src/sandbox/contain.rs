@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::quota::Quota;
 use super::supervise::{NOT_STARTED, NOT_STARTED_STATUS};
 use super::{Capture, Contained, Ending, Limits, Program, TICK, confine, processes};
 
@@ -29,7 +30,11 @@ pub(super) fn contain(
     stopped: &dyn Fn() -> bool,
 ) -> Contained {
     let started = Instant::now();
-    let mut child = match processes::spawn(&mut command(program, limits, mode)) {
+    let quota = match mode {
+        Mode::Supervised => Quota::new(limits.processes),
+        Mode::Plain => Quota::None,
+    };
+    let mut child = match processes::spawn(&mut command(program, limits, mode, &quota)) {
         Ok(child) => child,
         Err(error) => {
             let reason = format!("{}: {error}", program.path.display());
@@ -48,6 +53,7 @@ pub(super) fn contain(
             0
         }
     };
+    drop(quota);
     let (stdout, stderr) = output.collect();
     let not_started = stderr.head.strip_prefix(NOT_STARTED);
     let ending = match (ending, not_started) {
@@ -59,11 +65,11 @@ pub(super) fn contain(
     Contained { ending, stdout, stderr, duration, strays }
 }
 
-fn command(program: &Program, limits: &Limits, mode: Mode) -> Command {
-    let mut command = match (mode, super::supervise::me()) {
+fn command(program: &Program, limits: &Limits, mode: Mode, quota: &Quota) -> Command {
+    let mut command = match (mode, super::supervise::this_program()) {
         (Mode::Supervised, Some(me)) => {
             let mut command = Command::new(me);
-            command.args(confine::arguments(limits)).arg(&program.path);
+            command.args(confine::arguments(limits, quota)).arg(&program.path);
             command
         }
         _ => {

@@ -14,11 +14,12 @@ static AVAILABLE: AtomicBool = AtomicBool::new(false);
 
 /// The program to start as a supervisor, if this one has called [`maybe_run_supervisor`].
 pub(super) fn available() -> Option<PathBuf> {
-    AVAILABLE.load(Ordering::Relaxed).then(me).flatten()
+    AVAILABLE.load(Ordering::Relaxed).then(this_program).flatten()
 }
 
 /// This program. On Linux by a name that still works when a build has replaced the file meanwhile.
-pub(super) fn me() -> Option<PathBuf> {
+#[must_use]
+pub fn this_program() -> Option<PathBuf> {
     let linux = cfg!(target_os = "linux").then(|| PathBuf::from("/proc/self/exe"));
     linux.or_else(|| std::env::current_exe().ok())
 }
