@@ -15,10 +15,10 @@ use crate::files::{write_atomically, write_if_changed};
 use crate::outcome::Sentinel;
 use crate::{GradeError, Package, check};
 
-/// Sets the lab's build outputs apart from those of the repository's own copy of it. Both have the same
-/// relative path and cargo names outputs after that and the profile: without this, cargo could take a program
-/// built from a tampered tree for ours.
-const CODEGEN_UNITS: i64 = 255;
+/// Codegen units of a mirror: this many, and up to [`CODEGEN_UNITS_SPREAD`] more.
+const CODEGEN_UNITS_FROM: u64 = 64;
+/// How many different numbers there are.
+const CODEGEN_UNITS_SPREAD: u64 = 192;
 
 /// Name of the test that speaks last: tests run in the order of their names.
 const SENTINEL: &str = "zz_the_grader_sees_the_end";
@@ -206,8 +206,19 @@ fn root_manifest(text: &str, lab: &Lab) -> Result<String, String> {
     for key in ["dev", "package", &lab.package(Side::Learner)] {
         profile = table(profile, key)?;
     }
-    profile.insert("codegen-units".into(), CODEGEN_UNITS.into());
+    profile.insert("codegen-units".into(), codegen_units(&lab.root).into());
     toml::to_string(&manifest).map_err(|error| error.to_string())
+}
+
+/// Sets the lab's build outputs apart from those of the repository's own copy of it, and of other clones that
+/// share a target folder. All have the same relative path, and cargo names outputs after that and the profile:
+/// without this, it could take a program built from another tree for ours.
+fn codegen_units(root: &Path) -> i64 {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+
+    let mut hasher = DefaultHasher::new();
+    root.hash(&mut hasher);
+    (CODEGEN_UNITS_FROM + hasher.finish() % CODEGEN_UNITS_SPREAD) as i64
 }
 
 fn table<'t>(parent: &'t mut toml::Table, key: &str) -> Result<&'t mut toml::Table, String> {

@@ -1,4 +1,7 @@
-//! Runs every command that the book prints, in a copy of the course, and holds it to what the book promises.
+//! Runs every command that the book prints, and holds it to what the book promises.
+//!
+//! In place, as a reader would: a copy of the course with the same target folder would make cargo look for changes
+//! in the copy. So it asks for labs without edits, and puts the state back as it was.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -41,10 +44,10 @@ struct BookCommand {
 
 pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let commands = printed(bench)?;
-    let Some(copy) = copy_course(bench)? else {
-        let why = "the course is not a git checkout, so what belongs to it is not known";
-        return Ok(Outcome::Skipped(why.to_owned()));
-    };
+    if let Some(why) = edits(bench)? {
+        return Ok(Outcome::Skipped(why));
+    }
+    let _state = KeptState::of(bench.root);
     let mut seen = BTreeSet::new();
     for command in &commands {
         let step = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == command.command);
@@ -52,8 +55,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
             continue;
         }
         anstream::println!("           $ {}", command.command);
-        let held =
-            if command.ends { ends(bench, &copy, command) } else { serves(bench, &copy, command) };
+        let held = if command.ends { ends(bench, command) } else { serves(bench, command) };
         if let Err(error) = held {
             if bench.stop.is_set() {
                 return Err(error);
@@ -75,34 +77,44 @@ fn printed(bench: &Bench<'_>) -> Result<Vec<BookCommand>> {
     serde_json::from_str(&json).context("`book commands --json` printed something else")
 }
 
-/// Copies what git knows, and what it would know with the next commit. Times are kept, so that cargo sees that
-/// nothing has changed. `None` where git cannot tell.
-fn copy_course(bench: &Bench<'_>) -> Result<Option<PathBuf>> {
-    let copy = bench.root.join("target/commands");
-    if copy.exists() {
-        fs::remove_dir_all(&copy).context("an old copy of the course cannot be removed")?;
-    }
-    let listing = Command::new("git")
-        .args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"])
-        .current_dir(bench.root)
-        .output();
-    let Some(listing) = listing.ok().filter(|listing| listing.status.success()) else {
-        return Ok(None);
+/// Why the commands must not run here: `lab 1 reset` would undo what somebody wrote.
+fn edits(bench: &Bench<'_>) -> Result<Option<String>> {
+    let mut status = Command::new("git");
+    status.args(["status", "--porcelain", "--", "labs"]).current_dir(bench.root);
+    let Some(output) = status.output().ok().filter(|output| output.status.success()) else {
+        return Ok(Some("this is not a git checkout: labs/ might hold somebody's work".to_owned()));
     };
-    for name in String::from_utf8_lossy(&listing.stdout).split('\0').filter(|name| !name.is_empty())
-    {
-        let (from, to) = (bench.root.join(name), copy.join(name));
-        // A deleted file is still listed until that is committed.
-        let Ok(about) = fs::metadata(&from) else { continue };
-        fs::create_dir_all(to.parent().unwrap_or(&copy))?;
-        fs::copy(&from, &to).with_context(|| format!("{name} cannot be copied"))?;
-        fs::File::options().append(true).open(&to)?.set_modified(about.modified()?)?;
-    }
-    Ok(Some(copy))
+    let edited = !output.stdout.is_empty();
+    Ok(edited.then(|| "labs/ has edits, and the book's commands would reset them".to_owned()))
 }
 
-/// The command, in the copy, with this program in the place of `cargo xtask`.
-fn spawnable(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<Command> {
+/// What `.lab/state.json` held; written back when this goes.
+struct KeptState {
+    path: PathBuf,
+    content: Option<Vec<u8>>,
+}
+
+impl KeptState {
+    fn of(root: &Path) -> Self {
+        let path = root.join(".lab/state.json");
+        Self { content: fs::read(&path).ok(), path }
+    }
+}
+
+impl Drop for KeptState {
+    fn drop(&mut self) {
+        let kept = match &self.content {
+            Some(content) => fs::write(&self.path, content),
+            None => fs::remove_file(&self.path),
+        };
+        if let Err(error) = kept {
+            anstream::eprintln!("{} could not be put back: {error}", self.path.display());
+        }
+    }
+}
+
+/// The command, with this program in the place of `cargo xtask`.
+fn spawnable(bench: &Bench<'_>, command: &BookCommand) -> Result<Command> {
     let mut spawnable = match &command.xtask {
         Some(arguments) => {
             let mut this = Command::new(this_program().context("who am I?")?);
@@ -115,13 +127,13 @@ fn spawnable(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<Co
             shell
         }
     };
-    spawnable.current_dir(copy).env("CARGO_TARGET_DIR", &bench.target).env("NO_COLOR", "1");
+    spawnable.current_dir(bench.root).env("CARGO_TARGET_DIR", &bench.target).env("NO_COLOR", "1");
     Ok(spawnable)
 }
 
-fn ends(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<()> {
+fn ends(bench: &Bench<'_>, command: &BookCommand) -> Result<()> {
     let mut printed = Vec::new();
-    let mut spawnable = spawnable(bench, copy, command)?;
+    let mut spawnable = spawnable(bench, command)?;
     let (status, said) =
         run_streaming(&mut spawnable, bench.stop, |line| printed.push(line.to_owned()))?;
     let kept = match command.exit {
@@ -135,8 +147,8 @@ fn ends(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<()> {
 }
 
 /// A command that runs until Ctrl-C: it must start, answer if it serves, and end when it is told to.
-fn serves(bench: &Bench<'_>, copy: &Path, command: &BookCommand) -> Result<()> {
-    let mut spawnable = spawnable(bench, copy, command)?;
+fn serves(bench: &Bench<'_>, command: &BookCommand) -> Result<()> {
+    let mut spawnable = spawnable(bench, command)?;
     // A group of its own, so that Ctrl-C reaches it as a terminal would send it: to the whole group.
     spawnable.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit()).process_group(0);
     let mut child = spawnable.spawn().context("it does not start")?;
