@@ -47,7 +47,7 @@ pub(super) fn contain(
     let ending = watch(&ended, limits, mode, &output, started, stopped);
     let duration = started.elapsed();
     let strays = match mode {
-        Mode::Supervised => processes::sweep(),
+        Mode::Supervised => processes::sweep(|| quota.members()),
         Mode::Plain => {
             processes::kill_group(id);
             0

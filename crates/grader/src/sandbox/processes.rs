@@ -8,6 +8,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Most rounds of freezing and killing before a supervisor gives up.
 const SWEEPS: usize = 200;
+/// Rounds in a row that must find nobody: reading `/proc` takes time, and what forks and dies meanwhile can be
+/// missed by one reading.
+const EMPTY_ROUNDS: usize = 3;
+/// Pause between rounds.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Children that this process started itself. Held while one is being started, so that nobody takes it for
 /// a stranger.
@@ -109,16 +114,20 @@ pub(super) fn descendants() -> Vec<u32> {
     Vec::new()
 }
 
-/// Kills every descendant, and says how many there were. They are frozen first, so that none can make another
-/// while the rest are being found.
+/// Kills every descendant and every one of `members`, and says how many there were. They are frozen first, so
+/// that none can make another while the rest are being found.
 #[cfg(target_os = "linux")]
-pub(super) fn sweep() -> usize {
-    kill_all(descendants)
+pub(super) fn sweep(members: impl Fn() -> Vec<u32>) -> usize {
+    kill_all(|| {
+        let mut alive = descendants();
+        alive.extend(members());
+        alive
+    })
 }
 
 /// Kills the group of everything that was started.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn sweep() -> usize {
+pub(super) fn sweep(_members: impl Fn() -> Vec<u32>) -> usize {
     for id in own().iter() {
         kill_group(*id);
     }
@@ -146,11 +155,18 @@ fn kill_all(find: impl Fn() -> Vec<u32>) -> usize {
     use nix::unistd::Pid;
 
     let mut known = BTreeSet::new();
+    let mut empty_rounds = 0;
     for _ in 0..SWEEPS {
         let alive = find();
         if alive.is_empty() {
-            break;
+            empty_rounds += 1;
+            if empty_rounds == EMPTY_ROUNDS {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            continue;
         }
+        empty_rounds = 0;
         let pids = || alive.iter().filter_map(|id| Some(Pid::from_raw(i32::try_from(*id).ok()?)));
         let before = known.len();
         known.extend(alive.iter().copied());
@@ -165,7 +181,7 @@ fn kill_all(find: impl Fn() -> Vec<u32>) -> usize {
             send(Signal::SIGSTOP);
         } else {
             send(Signal::SIGKILL);
-            std::thread::sleep(std::time::Duration::from_millis(2));
+            std::thread::sleep(PAUSE);
         }
     }
     known.len()

@@ -41,6 +41,13 @@ impl Quota {
         cgroup_folders().iter().find_map(|parent| cgroup(parent, tasks)).unwrap_or(Self::None)
     }
 
+    /// The processes in it, whoever their parents are; none where only the kernel knows them.
+    pub(super) fn members(&self) -> Vec<u32> {
+        let Self::Cgroup(path) = self else { return Vec::new() };
+        let members = fs::read_to_string(path.join("cgroup.procs")).unwrap_or_default();
+        members.lines().filter_map(|line| line.parse().ok()).collect()
+    }
+
     /// For the command line of the program that will [`join`] it.
     pub(super) fn argument(&self) -> String {
         match self {

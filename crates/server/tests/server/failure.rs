@@ -31,8 +31,10 @@ fn fails_at(token: u32) {
     let fate = if rest.contains("error") { "failed" } else { "finished" };
     for pending in waiting {
         let reply = pending.reply();
-        assert_eq!(reply.status, 500, "{}", reply.body);
-        assert_eq!(reply.json()["error"]["type"], "InternalServerError");
+        // One that was on its way to the engine when it failed is turned away instead.
+        let fate = (reply.status, reply.json()["error"]["type"].clone());
+        let fates = [(500, json!("InternalServerError")), (503, json!("ServiceUnavailableError"))];
+        assert!(fates.contains(&fate), "{}", reply.body);
     }
     // The static baseline runs the stream to its end before the doomed ones get their turn.
     assert_eq!(fate, "finished");
