@@ -167,10 +167,14 @@ impl Bench<'_> {
     }
 }
 
-/// Runs a command; its output is shown only if it fails.
+/// Runs a command; its output is shown only if it fails: what names a failure, then the end.
 fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
     let mut printed = Vec::new();
+    let mut failures: Vec<String> = Vec::new();
     let (status, said) = run_streaming(&mut command, bench.stop, |line| {
+        if line.contains("FAILED") && failures.len() < SHOWN_LINES {
+            failures.push(line.to_owned());
+        }
         printed.push(line.to_owned());
         // The end is what tells; the middle of a long output is not kept.
         if printed.len() > 50 * SHOWN_LINES {
@@ -181,6 +185,10 @@ fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
         return Ok(Outcome::Passed);
     }
     printed.extend(said.lines().map(str::to_owned));
+    let panics = printed.iter().enumerate().filter(|(_, line)| line.contains("panicked at"));
+    let panics = panics.flat_map(|(at, _)| printed[at..].iter().take(2)).take(SHOWN_LINES);
+    failures.extend(panics.cloned().collect::<Vec<_>>());
     let from = printed.len().saturating_sub(SHOWN_LINES);
-    Ok(Outcome::Failed(printed[from..].join("\n")))
+    failures.extend_from_slice(&printed[from..]);
+    Ok(Outcome::Failed(failures.join("\n")))
 }
