@@ -50,7 +50,7 @@ pub enum BookError {
         cause: String,
     },
     /// The server could not listen.
-    #[error("cannot listen on 127.0.0.1:{port}: {cause}")]
+    #[error("cannot listen on 127.0.0.1:{port}: {cause}; --port 0 takes any free port")]
     Listen {
         /// Port asked for.
         port: u16,

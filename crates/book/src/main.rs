@@ -1,5 +1,6 @@
 //! `book build|serve|check|commands`: the course's book, without installing anything.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
@@ -46,8 +47,15 @@ enum Action {
     },
 }
 
-fn main() -> Result<ExitCode> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    run(Args::parse()).unwrap_or_else(|error| {
+        // The causes in one line; a backtrace tells a reader nothing.
+        eprintln!("book: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(args: Args) -> Result<ExitCode> {
     let repo = args.repo.map_or_else(find_repo, Ok)?;
     let root = repo.join("book");
     match args.action {
@@ -97,7 +105,8 @@ fn check(root: &Path) -> Result<ExitCode> {
 fn list_commands(root: &Path, json: bool) -> Result<ExitCode> {
     let commands = book::commands::commands(root)?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&commands)?);
+        // Whoever reads may have seen enough.
+        let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string_pretty(&commands)?);
     } else {
         for command in &commands {
             println!("{}:{}  {}", command.file, command.line, command.command);
