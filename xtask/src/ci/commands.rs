@@ -50,8 +50,12 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let _state = KeptState::of(bench.root);
     let mut seen = BTreeSet::new();
     for command in &commands {
+        if !seen.insert((&command.command, command.exit)) {
+            continue;
+        }
         let step = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == command.command);
-        if step.is_some() || !seen.insert((&command.command, command.exit)) {
+        if let Some((elsewhere, step)) = step {
+            anstream::println!("           $ {elsewhere}    is run by the step {step}");
             continue;
         }
         anstream::println!("           $ {}", command.command);
@@ -105,7 +109,8 @@ impl Drop for KeptState {
     fn drop(&mut self) {
         let kept = match &self.content {
             Some(content) => fs::write(&self.path, content),
-            None => fs::remove_file(&self.path),
+            None if self.path.exists() => fs::remove_file(&self.path),
+            None => Ok(()),
         };
         if let Err(error) = kept {
             anstream::eprintln!("{} could not be put back: {error}", self.path.display());
