@@ -4,6 +4,7 @@
 
 pub mod exposition;
 pub mod openai;
+pub mod scrape;
 pub mod sse;
 pub mod timelines;
 pub mod vllm;

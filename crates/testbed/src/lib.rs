@@ -10,12 +10,11 @@ mod expect;
 mod fake_model;
 mod report;
 mod rules;
-mod scrape;
 
 pub use client::{Answer, Client, ClientError, Prompt, Usage, in_parallel};
 pub use drive::{Driver, Job};
 pub use engine::{EngineSpec, LocalProcess, RunningEngine, StartError, Testbed, start};
 pub use expect::{expect, expect_close, expect_eq, expect_some};
 pub use fake_model::answer;
+pub use protocol::scrape::{Page, ScrapeError, Scraped};
 pub use report::{note, rng, seed, unknown};
-pub use scrape::{Page, ScrapeError, Scraped};

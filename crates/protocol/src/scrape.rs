@@ -123,8 +123,8 @@ fn number(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
+    use crate::exposition::{MetricFamily, MetricKind};
     use proptest::prelude::*;
-    use protocol::exposition::{MetricFamily, MetricKind};
 
     use super::*;
 
