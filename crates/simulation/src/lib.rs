@@ -4,10 +4,15 @@
 //! replaced: instead of a model it asks a [`StepCost`] how long the step would take. Pure: no I/O,
 //! no thread, no real clock.
 
+mod bench_serve;
+mod calibrate;
+mod catalogue;
 mod cost;
 mod device;
 mod shape;
 
+pub use bench_serve::bench_serve_arrivals;
+pub use calibrate::{CalibrationError, Roofs, Sample, calibrate};
 pub use cost::{Limit, LinearCost, StepCost, StepTime};
-pub use device::{DeviceSpec, Host};
+pub use device::{DeviceSpec, Host, Link};
 pub use shape::{ModelShape, ShapeError};
