@@ -6,6 +6,7 @@
 //! The same code drives a live engine and a simulated one, and it compiles to WebAssembly.
 
 pub mod baseline;
+mod budget;
 mod engine;
 mod executor;
 mod ids;
@@ -17,6 +18,7 @@ mod sequence;
 mod text;
 mod timeline;
 
+pub use budget::{Demand, StepSample, TokenBudget};
 pub use engine::{Engine, EngineError, Progress, ProgressKind, StepReport};
 pub use executor::{Executor, ExecutorError, SampledToken, SamplingParams};
 pub use ids::{BlockId, SequenceId, TokenId};

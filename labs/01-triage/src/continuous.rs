@@ -8,9 +8,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use serving::baseline::FixedBudget;
 use serving::{
-    BlockPool, Chunk, Load, SampledToken, Scheduler, SchedulerLimits, Sequence, SequenceId,
-    StepPlan,
+    BlockPool, Chunk, Demand, Load, SampledToken, Scheduler, SchedulerLimits, Sequence, SequenceId,
+    StepPlan, StepSample, TokenBudget,
 };
 
 use crate::preemption::preempt_last;
@@ -25,13 +26,31 @@ pub struct ContinuousScheduler<P> {
     waiting: VecDeque<Sequence>,
     /// Sequences with blocks, oldest first.
     running: Vec<Sequence>,
+    /// How many tokens a step may feed, within `limits`.
+    budget: Box<dyn TokenBudget>,
+    /// When the step that runs now was planned.
+    planned_at: Duration,
 }
 
 impl<P: BlockPool> ContinuousScheduler<P> {
-    /// An idle scheduler.
+    /// An idle scheduler that spends `max_num_batched_tokens` in every step.
     #[must_use]
     pub fn new(limits: SchedulerLimits, pool: P) -> Self {
-        Self { limits, pool, waiting: VecDeque::new(), running: Vec::new() }
+        Self {
+            limits,
+            pool,
+            waiting: VecDeque::new(),
+            running: Vec::new(),
+            budget: Box::new(FixedBudget),
+            planned_at: Duration::ZERO,
+        }
+    }
+
+    /// Lets `budget` decide how many tokens each step feeds.
+    #[must_use]
+    pub fn with_budget(mut self, budget: Box<dyn TokenBudget>) -> Self {
+        self.budget = budget;
+        self
     }
 
     /// The block pool, to look at.
@@ -74,6 +93,42 @@ impl<P: BlockPool> ContinuousScheduler<P> {
     }
 }
 
+// What the token budget asks and is told: given.
+impl<P> ContinuousScheduler<P> {
+    fn demand(&self) -> Demand {
+        let limit = self.limits.max_num_batched_tokens;
+        let mut demand = Demand { limit, ..Demand::default() };
+        for sequence in self.running.iter().chain(&self.waiting) {
+            if decodes(sequence) {
+                demand.decodes += 1;
+                demand.context_tokens += sequence.computed;
+            } else if demand.prefill_tokens < limit {
+                demand.prefill_tokens = limit.min(demand.prefill_tokens + sequence.pending());
+            } else if sequence.computed == 0 {
+                // The queue may be long, and nothing in it can change the answer any more.
+                break;
+            }
+        }
+        demand
+    }
+
+    /// Before the sampled tokens are appended: what the step that ran was made of.
+    fn sample(&self, plan: &StepPlan, now: Duration) -> StepSample {
+        let ran = |sequence: &&Sequence| decodes(sequence) && plan.chunk(sequence.id).is_some();
+        let decode_tokens = self.running.iter().filter(ran).count();
+        StepSample {
+            prefill_tokens: plan.num_tokens() - decode_tokens,
+            decode_tokens,
+            elapsed: now.saturating_sub(self.planned_at),
+        }
+    }
+}
+
+/// Whether only the token sampled last is pending.
+fn decodes(sequence: &Sequence) -> bool {
+    sequence.computed > 0 && sequence.generated() > 0 && sequence.pending() == 1
+}
+
 /// The next `count` pending tokens of a sequence that has slots for them.
 fn chunk<P: BlockPool>(pool: &P, sequence: &Sequence, count: usize) -> Chunk {
     let end = sequence.computed + count;
@@ -101,9 +156,11 @@ impl<P: BlockPool> Scheduler for ContinuousScheduler<P> {
         before > self.waiting.len() + self.running.len()
     }
 
-    fn plan(&mut self, _now: Duration) -> StepPlan {
+    fn plan(&mut self, now: Duration) -> StepPlan {
         let mut plan = StepPlan::default();
-        let mut budget = self.limits.max_num_batched_tokens;
+        let demand = self.demand();
+        let mut budget = self.budget.next(&demand).min(demand.limit);
+        self.planned_at = now;
         self.plan_running(&mut plan, &mut budget);
         // A step that had to take blocks away has none to give to newcomers.
         if plan.preempted.is_empty() {
@@ -112,7 +169,8 @@ impl<P: BlockPool> Scheduler for ContinuousScheduler<P> {
         plan
     }
 
-    fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], _now: Duration) {
+    fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], now: Duration) {
+        self.budget.observe(&self.sample(plan, now));
         for sequence in &mut self.running {
             let Some(chunk) = plan.chunk(sequence.id) else { continue };
             // The chunk's tokens are in the cache now:
