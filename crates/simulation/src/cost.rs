@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use serving::StepPlan;
 
 /// What keeps an engine from being faster.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Limit {
     /// Moving weights and KV cache from memory takes longest: typical of decode.
     MemoryBandwidth,
@@ -17,6 +19,12 @@ pub enum Limit {
     KvCapacity,
     /// Requests wait because `max_num_seqs` sequences run already.
     Queue,
+}
+
+impl Limit {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 5] =
+        [Self::MemoryBandwidth, Self::Compute, Self::HostOverhead, Self::KvCapacity, Self::Queue];
 }
 
 /// How long one step takes, in parts.
@@ -38,6 +46,12 @@ pub struct StepTime {
 pub trait StepCost: Send {
     /// The time of one step that runs this plan. An empty plan takes no time.
     fn step_time(&self, plan: &StepPlan) -> StepTime;
+}
+
+impl<C: StepCost + ?Sized> StepCost for Box<C> {
+    fn step_time(&self, plan: &StepPlan) -> StepTime {
+        (**self).step_time(plan)
+    }
 }
 
 /// A cost that is linear in what a step feeds and reads: a line fitted to measured steps.

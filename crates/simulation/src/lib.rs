@@ -4,15 +4,37 @@
 //! replaced: instead of a model it asks a [`StepCost`] how long the step would take. Pure: no I/O,
 //! no thread, no real clock.
 
+mod arrival;
 mod bench_serve;
 mod calibrate;
 mod catalogue;
 mod cost;
 mod device;
+mod fault;
+mod fleet;
+mod journal;
+mod live;
+mod observer;
+mod replica;
+mod report;
+mod request;
+mod ring;
+mod route;
+mod series;
 mod shape;
+mod virtual_executor;
 
+pub use arrival::{Arrival, Prompt};
 pub use bench_serve::bench_serve_arrivals;
 pub use calibrate::{CalibrationError, Roofs, Sample, calibrate};
 pub use cost::{Limit, LinearCost, StepCost, StepTime};
 pub use device::{DeviceSpec, Host, Link};
+pub use fault::{Fault, FaultKind};
+pub use fleet::{Fleet, FleetError};
+pub use observer::{ObservedStep, Observer};
+pub use replica::{Replica, ReplicaSpec};
+pub use report::{ReplicaReport, Report, Spread, Summary};
+pub use request::{Outcome, RequestRecord, Slo};
+pub use route::{ReplicaView, RoundRobin, Route};
+pub use series::Series;
 pub use shape::{ModelShape, ShapeError};

@@ -1,0 +1,364 @@
+//! One engine of a fleet: the very scheduler of a live engine, on a predicted executor.
+
+use std::time::Duration;
+
+use serving::{
+    Engine, EngineError, EventKind, FinishReason, Load, ProgressKind, RequestSummary,
+    SamplingParams, Scheduler, SchedulerLimits, Sequence, SequenceId, StepReport, blocks_for,
+};
+
+use crate::journal::Journal;
+use crate::live::Live;
+use crate::report::ReplicaReport;
+use crate::ring::Ring;
+use crate::virtual_executor::{VirtualClock, VirtualExecutor};
+use crate::{
+    Arrival, Fault, Limit, ObservedStep, Observer, Outcome, ReplicaView, RequestRecord, StepCost,
+    StepTime,
+};
+
+/// Plans without a single token that are asked for in a row before a replica waits for news.
+const MAX_EMPTY_PLANS: usize = 64;
+
+/// What a replica may hold: the figures that its scheduler and pool were built with, and its admission's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplicaSpec {
+    /// The scheduler's limits.
+    pub limits: SchedulerLimits,
+    /// Token slots in a block of its pool.
+    pub block_size: usize,
+    /// The longest context; longer requests are refused.
+    pub max_model_len: usize,
+    /// Requests that may wait for their first place; more are refused.
+    pub max_queue: usize,
+}
+
+impl ReplicaSpec {
+    /// A replica that refuses only what its pool could never hold.
+    #[must_use]
+    pub fn new(limits: SchedulerLimits, block_size: usize) -> Self {
+        Self { limits, block_size, max_model_len: usize::MAX, max_queue: usize::MAX }
+    }
+}
+
+/// One engine.
+pub struct Replica {
+    spec: ReplicaSpec,
+    engine: Engine,
+    clock: VirtualClock,
+    params: SamplingParams,
+    /// Came since the last step began.
+    inbox: Vec<Sequence>,
+    live: Ring<Live>,
+    /// Requests that never had a place.
+    queued: usize,
+    /// Clients that went away since the last step ended.
+    gone: Vec<u64>,
+    step: Option<InFlight>,
+    /// At the end of the last step.
+    load: Load,
+    level: Level,
+    report: ReplicaReport,
+    bound_by: [u64; Limit::ALL.len()],
+}
+
+/// A step under way.
+struct InFlight {
+    report: StepReport,
+    time: Option<StepTime>,
+    binds: Limit,
+}
+
+/// What series are made of, since when.
+#[derive(Clone, Copy, Default)]
+struct Level {
+    since: u64,
+    load: Load,
+}
+
+impl Replica {
+    /// An idle replica.
+    #[must_use]
+    pub fn new(
+        spec: ReplicaSpec,
+        scheduler: Box<dyn Scheduler>,
+        cost: impl StepCost + 'static,
+    ) -> Self {
+        let clock = VirtualClock::default();
+        let executor = VirtualExecutor { cost: Box::new(cost), clock: clock.clone() };
+        let load = scheduler.load();
+        Self {
+            spec,
+            engine: Engine::new(scheduler, Box::new(executor)),
+            clock,
+            params: SamplingParams::greedy(),
+            inbox: Vec::new(),
+            live: Ring::new(),
+            queued: 0,
+            gone: Vec::new(),
+            step: None,
+            load,
+            level: Level { since: 0, load },
+            report: ReplicaReport::default(),
+            bound_by: Default::default(),
+        }
+    }
+
+    /// Adds trouble; where several hit one step, one after the other does.
+    #[must_use]
+    pub fn with_fault(self, fault: Fault) -> Self {
+        self.clock.add_fault(fault);
+        self
+    }
+
+    pub(crate) fn view(&self) -> ReplicaView {
+        ReplicaView { load: self.load, outstanding: self.live.len() }
+    }
+
+    /// Whether a step is under way.
+    pub(crate) fn is_stepping(&self) -> bool {
+        self.step.is_some()
+    }
+
+    /// Requests that have not ended.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Takes a request, or refuses it. Returns the id to abort it by.
+    pub(crate) fn take<O: Observer>(
+        &mut self,
+        replica: usize,
+        arrival: Arrival,
+        journal: &mut Journal<'_, O>,
+    ) -> Option<u64> {
+        let index = journal.requests.len();
+        let (prompt_tokens, max_len) = (arrival.prompt.len(), arrival.max_len());
+        let mut record = RequestRecord::new(replica, arrival.at, prompt_tokens);
+        let too_long = max_len > self.spec.max_model_len
+            || blocks_for(max_len, self.spec.block_size) > self.load.blocks_total;
+        if too_long || self.queued >= self.spec.max_queue {
+            record.outcome = Outcome::Refused;
+            journal.requests.push(record);
+            return None;
+        }
+        journal.requests.push(record);
+        let live = Live::new(index, &arrival, journal.timelines);
+        self.mark(nanos(arrival.at));
+        self.level.load.waiting += 1;
+        self.queued += 1;
+        let (room, max_new_tokens) = (live.end as usize, arrival.max_new_tokens());
+        let id = self.live.push(live);
+        let prompt = arrival.prompt.into_tokens(index as u64, room);
+        self.inbox.push(Sequence::new(SequenceId(id), prompt, max_new_tokens));
+        Some(id)
+    }
+
+    /// The client of this request goes away; the engine notices between two steps.
+    pub(crate) fn abort(&mut self, id: u64) {
+        self.gone.push(id);
+    }
+
+    /// Begins a step, and says when it will end; `None` where there is nothing to run.
+    pub(crate) fn begin<O: Observer>(
+        &mut self,
+        replica: usize,
+        now: Duration,
+        journal: &mut Journal<'_, O>,
+    ) -> Result<Option<Duration>, EngineError> {
+        for sequence in self.inbox.drain(..) {
+            self.engine.add(sequence, &self.params);
+        }
+        self.drop_gone(replica, now, journal);
+        for _ in 0..MAX_EMPTY_PLANS {
+            if self.live.len() == 0 {
+                return Ok(None);
+            }
+            self.clock.set(now);
+            let clock = &self.clock;
+            let Some(report) = self.engine.step(&|| clock.now())? else { return Ok(None) };
+            let time = self.clock.step();
+            let load = self.engine.load();
+            let binds = self.binding_limit(&report, time, load);
+            let ended = report.ended;
+            self.step = Some(InFlight { report, time, binds });
+            if time.is_some() {
+                self.mark(nanos(now));
+                self.level.load = load;
+                return Ok(Some(ended));
+            }
+            // It only preempted: there is room now, and no time has passed.
+            self.end(replica, journal);
+        }
+        Ok(None)
+    }
+
+    /// Ends the step under way: tokens reach their clients, and who is done gives up its blocks.
+    pub(crate) fn end<O: Observer>(&mut self, replica: usize, journal: &mut Journal<'_, O>) {
+        let Some(InFlight { report, time, binds }) = self.step.take() else { return };
+        let ended = nanos(report.ended);
+        for progress in &report.progress {
+            let id = progress.sequence;
+            let Some(live) = self.live.get_mut(id.0) else { continue };
+            if journal.timelines {
+                live.note(progress.at, progress.kind);
+            }
+            match progress.kind {
+                ProgressKind::Token(_) => {
+                    if let Some(gap) = live.token(ended) {
+                        journal.itl.record(gap);
+                    }
+                    if live.is_done() {
+                        self.engine.remove(id);
+                        self.finish(replica, id, report.ended, None, journal);
+                    }
+                }
+                ProgressKind::PrefillDone => {}
+                ProgressKind::Scheduled { cached_tokens } => {
+                    let record = &mut journal.requests[live.index];
+                    live.placed = true;
+                    if record.queue.is_none() {
+                        record.queue = Some(progress.at - record.arrived);
+                        record.cached_tokens = cached_tokens;
+                        self.queued -= 1;
+                    }
+                }
+                ProgressKind::Preempted => {
+                    live.placed = false;
+                    journal.requests[live.index].preemptions += 1;
+                    self.report.preemptions += 1;
+                }
+            }
+        }
+        self.count(&report, time, binds);
+        self.load = self.engine.load();
+        self.mark(ended);
+        let waiting = self.load.waiting + self.inbox.len();
+        self.level.load = Load { waiting, ..self.load };
+        let load = self.load;
+        journal.observer.step(&ObservedStep { replica, report: &report, time, binds, load });
+    }
+
+    /// Writes down what is left when the simulation ends.
+    pub(crate) fn close<O>(mut self, now: Duration, journal: &mut Journal<'_, O>) -> ReplicaReport {
+        self.mark(nanos(now));
+        self.live.iter().for_each(|live| live.describe(&mut journal.requests[live.index]));
+        let stats = self.engine.load().pool;
+        self.report.prefix_queries = stats.prefix_queries;
+        self.report.prefix_hits = stats.prefix_hits;
+        let counts = Limit::ALL.into_iter().zip(self.bound_by);
+        self.report.bound_by = counts.filter(|(_, count)| *count > 0).collect();
+        self.report
+    }
+
+    /// Forgets requests whose clients are gone.
+    fn drop_gone<O: Observer>(
+        &mut self,
+        replica: usize,
+        now: Duration,
+        journal: &mut Journal<'_, O>,
+    ) {
+        let mut dropped = false;
+        for id in std::mem::take(&mut self.gone) {
+            let Some(live) = self.live.get_mut(id) else { continue };
+            if journal.timelines {
+                live.timeline.push(now, EventKind::Aborted);
+            }
+            self.queued -= usize::from(journal.requests[live.index].queue.is_none());
+            self.engine.remove(SequenceId(id));
+            self.finish(replica, SequenceId(id), now, Some(Outcome::Aborted), journal);
+            dropped = true;
+        }
+        if dropped {
+            self.load = self.engine.load();
+            self.mark(nanos(now));
+            self.level.load = self.load;
+        }
+        if dropped && self.live.len() == 0 {
+            // No step follows that would tell an observer that the blocks are free again.
+            let report = StepReport {
+                started: now,
+                ended: now,
+                prefill_tokens: 0,
+                decode_tokens: 0,
+                progress: Vec::new(),
+            };
+            let (time, binds, load) = (None, Limit::HostOverhead, self.load);
+            journal.observer.step(&ObservedStep { replica, report: &report, time, binds, load });
+        }
+    }
+
+    /// Writes down the end of a request. `outcome` says why, where it is not its own end.
+    fn finish<O: Observer>(
+        &mut self,
+        replica: usize,
+        id: SequenceId,
+        now: Duration,
+        outcome: Option<Outcome>,
+        journal: &mut Journal<'_, O>,
+    ) {
+        let Some(live) = self.live.remove(id.0) else { return };
+        let record = &mut journal.requests[live.index];
+        record.outcome = outcome.unwrap_or(live.outcome);
+        record.e2e = Some(now - record.arrived);
+        live.describe(record);
+        let summary = RequestSummary {
+            finish: match record.outcome {
+                Outcome::Stop => FinishReason::Stop,
+                Outcome::Length => FinishReason::Length,
+                _ => FinishReason::Abort,
+            },
+            prompt_tokens: record.prompt_tokens,
+            cached_tokens: record.cached_tokens,
+            generated_tokens: record.generated_tokens,
+            max_tokens: live.max_new_tokens as usize,
+            preemptions: record.preemptions,
+        };
+        journal.observer.request(replica, &live.timeline, &summary);
+    }
+
+    /// What bound a step. Where requests wait although the step could have fed more tokens, it is what kept them
+    /// out: places, or blocks for the one at the head of the queue. Else it is the largest part of its time.
+    fn binding_limit(&self, report: &StepReport, time: Option<StepTime>, load: Load) -> Limit {
+        let fed = report.prefill_tokens + report.decode_tokens;
+        let preempted = report.progress.iter().take(1).any(|p| p.kind == ProgressKind::Preempted);
+        if preempted {
+            return Limit::KvCapacity;
+        }
+        if load.waiting > 0 && fed < self.spec.limits.max_num_batched_tokens {
+            if load.running >= self.spec.limits.max_num_seqs {
+                return Limit::Queue;
+            }
+            let head = self.live.iter().find(|live| !live.placed).map_or(0, |live| live.max_len);
+            let needed = blocks_for(head, self.spec.block_size);
+            return if needed > load.blocks_free { Limit::KvCapacity } else { Limit::Queue };
+        }
+        time.map_or(Limit::HostOverhead, |time| time.binds)
+    }
+
+    fn count(&mut self, report: &StepReport, time: Option<StepTime>, binds: Limit) {
+        let Some(time) = time else { return };
+        self.report.steps += 1;
+        self.report.busy += time.total;
+        self.report.prefill_tokens += report.prefill_tokens as u64;
+        self.report.decode_tokens += report.decode_tokens as u64;
+        self.bound_by[binds as usize] += 1;
+    }
+
+    /// Writes down the level up to now.
+    fn mark(&mut self, now: u64) {
+        let Level { since, load } = self.level;
+        if load.blocks_total > 0 {
+            let used = load.blocks_total - load.blocks_free;
+            self.report.kv_use.add(since, now, used as f64 / load.blocks_total as f64);
+        }
+        self.report.running.add(since, now, load.running as f64);
+        self.report.waiting.add(since, now, load.waiting as f64);
+        self.level.since = now;
+    }
+}
+
+/// Nanoseconds, for 584 years.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    time.as_secs() * 1_000_000_000 + u64::from(time.subsec_nanos())
+}
