@@ -42,6 +42,13 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 3000)]
         port: u16,
     },
+    /// Measure the course's programs beside their peers: engine, loadgen, simulation
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// See `cargo xtask bench --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
     /// Everything that CI runs
     Test(TestArgs),
     /// For maintainers: regenerate the starters, prove the checks

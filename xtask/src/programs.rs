@@ -1,4 +1,4 @@
-//! The programs that are built when they are first needed: the model store and the book.
+//! The programs that are built when they are first needed: the model store, the book and the benches.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
@@ -31,6 +31,12 @@ pub(crate) fn book(root: &Path, open: bool, port: u16, stop: &Stop) -> Result<u8
     let mut command = program(root, "book", "about a minute");
     command.args(["serve", "--port", &port.to_string()]).args(open.then_some("--open"));
     status(run(&mut command, stop)?)
+}
+
+/// `cargo xtask bench`: what stands behind it is the program's own business.
+pub(crate) fn bench(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let mut command = program(root, "bench", "half a minute");
+    status(run(command.args(args), stop)?)
 }
 
 /// What to hand to an engine's `--model`, and what to call it. Fetches the model if it is not here yet.

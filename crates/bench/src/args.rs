@@ -1,0 +1,76 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Measures the course's own programs beside their peers, in the same run.
+#[derive(Debug, Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench", version, arg_required_else_help = true)]
+#[command(after_help = "Examples:
+  cargo xtask bench --list                            the benches, their peers, and where those come from
+  cargo xtask bench engine                            our engine beside llama.cpp
+  cargo xtask bench engine --quick                    the same in less time, and with wider spreads
+  cargo xtask bench loadgen --against wrk             only one peer
+  cargo xtask bench engine --plot engine.svg          draw it, too
+  cargo xtask bench show target/bench/engine.json     what an earlier run found
+
+A peer is installed the first time, under target/bench and nowhere else; deleting that folder undoes it.
+Exit status: 0 measured, 2 something could not be measured, 130 interrupted.")]
+pub(crate) struct Cli {
+    /// List the benches and their peers
+    #[arg(long)]
+    pub(crate) list: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The engine's arithmetic beside llama.cpp: prefill and decode
+    Engine {
+        #[command(flatten)]
+        run: RunArgs,
+        /// Threads of either engine
+        #[arg(long, default_value_t = 2)]
+        threads: usize,
+        /// A GGUF file; by default the model of the labs
+        #[arg(long, value_name = "FILE")]
+        model: Option<PathBuf>,
+    },
+    /// Show a saved result as a table
+    Show {
+        /// What `--json` or an earlier run wrote
+        #[arg(value_name = "FILE.json")]
+        file: PathBuf,
+        /// As Markdown, for the book
+        #[arg(long)]
+        markdown: bool,
+        /// Draw it into this file
+        #[arg(long, value_name = "FILE.svg")]
+        plot: Option<PathBuf>,
+    },
+}
+
+/// What every bench understands.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RunArgs {
+    /// Only this peer; may be repeated
+    #[arg(long, value_name = "PEER")]
+    pub(crate) against: Vec<String>,
+    /// Fewer and shorter rounds
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// How often each program is measured; each bench has a default of its own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=MAX_ROUNDS))]
+    pub(crate) rounds: Option<u16>,
+    /// Where to save the result; by default in target/bench
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Draw it into this file
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+}
+
+/// More rounds than this say no more.
+const MAX_ROUNDS: i64 = 100;

@@ -1,0 +1,33 @@
+//! Measures the course's own programs beside their peers: in the same run, on the same machine, in turn.
+//!
+//! A time says little about a program: it says as much about the machine and its other users. So every figure
+//! stands beside a peer's figure of the same run, and what is reported is their ratio. This crate runs programs
+//! and reads what they print; it imports none of them, and knows neither a model nor a socket.
+
+mod compare;
+pub mod engine;
+mod error;
+mod machine;
+mod on_demand;
+mod own;
+mod peer;
+mod plot;
+mod progress;
+mod result;
+mod run;
+mod sample;
+mod table;
+mod task;
+
+pub use compare::{Compared, Comparison, Contender, Figure, Measured};
+pub use error::BenchError;
+pub use machine::Machine;
+pub use own::Places;
+pub use peer::{Installed, Peer, Source, choose, install_all};
+pub use plot::svg;
+pub use progress::Progress;
+pub use result::{BenchResult, Goal, Origin, PeerFigures, Row, SCHEMA, write};
+pub use run::{Finished, Process, run};
+pub use sample::{Better, Spread, order, ratio};
+pub use table::{markdown, terminal};
+pub use task::{Task, can_pin};

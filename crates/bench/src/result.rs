@@ -1,0 +1,174 @@
+//! What a bench found out, as it is saved: figures, the machine they were taken on, and what they were compared
+//! with. Tables and plots are made from this alone.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::sample::{Better, Spread, ratio};
+use crate::{BenchError, Machine};
+
+/// Version of the format. It grows when an older reader would misread a file.
+pub const SCHEMA: u64 = 1;
+
+/// All that one run of a bench found out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct BenchResult {
+    /// [`SCHEMA`].
+    pub schema: u64,
+    /// `engine`, `loadgen` or `simulation`.
+    pub bench: String,
+    /// The day, UTC, as `2026-11-23`.
+    pub date: String,
+    /// Our commit, short; with a `+` where files differed from it. Absent outside a git checkout.
+    pub commit: Option<String>,
+    /// What was typed.
+    pub command: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// The figures, in the order of the table.
+    pub rows: Vec<Row>,
+    /// What a reader must know to judge them.
+    pub notes: Vec<String>,
+}
+
+/// One figure, of ours and of every peer that has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What was measured: `decode, batch 8`.
+    pub figure: String,
+    /// Of what: `tok/s`.
+    pub unit: String,
+    /// Which way is better.
+    pub better: Better,
+    /// The ratio to reach, where one was set.
+    pub goal: Option<Goal>,
+    /// Our program's figures, one a round.
+    pub ours: Vec<f64>,
+    /// The peers'.
+    pub peers: Vec<PeerFigures>,
+}
+
+/// The ratio to a peer that we want to reach.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Goal {
+    /// Which peer.
+    pub peer: String,
+    /// How many times as good as it.
+    pub ratio: f64,
+}
+
+/// A peer's figures.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerFigures {
+    /// Its name and version.
+    pub peer: String,
+    /// Where the figures come from.
+    #[serde(flatten)]
+    pub origin: Origin,
+    /// How many times as good ours is; derived from the figures, for whoever reads the file.
+    pub ratio: Option<Spread>,
+}
+
+/// Where a peer's figures come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// Measured in the same run, one a round.
+    Figures(Vec<f64>),
+    /// Published by somebody, not run here.
+    Quoted {
+        /// The figure.
+        value: f64,
+        /// Who says so.
+        source: String,
+    },
+}
+
+impl Row {
+    /// Adds a peer's figures and compares them.
+    pub fn add(&mut self, peer: &str, origin: Origin) {
+        let ratio = match &origin {
+            Origin::Figures(theirs) => ratio(&self.ours, theirs, self.better),
+            Origin::Quoted { value, .. } => {
+                ratio(&self.ours, &vec![*value; self.ours.len()], self.better)
+            }
+        };
+        self.peers.push(PeerFigures { peer: peer.to_owned(), origin, ratio });
+    }
+}
+
+impl PeerFigures {
+    /// The figure that stands for all.
+    #[must_use]
+    pub fn median(&self) -> Option<f64> {
+        match &self.origin {
+            Origin::Figures(figures) => Spread::of(figures).map(|spread| spread.median),
+            Origin::Quoted { value, .. } => Some(*value),
+        }
+    }
+
+    /// Whether nobody ran it here.
+    #[must_use]
+    pub fn is_quoted(&self) -> bool {
+        matches!(self.origin, Origin::Quoted { .. })
+    }
+}
+
+impl Goal {
+    /// Whether `row` reaches it: by the median of the rounds. `None` where the peer did not run.
+    #[must_use]
+    pub fn reached(&self, row: &Row) -> Option<bool> {
+        let peer = row.peers.iter().find(|peer| peer.peer.starts_with(&self.peer))?;
+        Some(peer.ratio?.median >= self.ratio)
+    }
+}
+
+impl BenchResult {
+    /// Today, UTC, as a result has it.
+    #[must_use]
+    pub fn today() -> String {
+        time::OffsetDateTime::now_utc().date().to_string()
+    }
+
+    /// Reads a saved result.
+    ///
+    /// # Errors
+    /// [`BenchError::Io`], [`BenchError::Json`], and [`BenchError::Schema`] for one of another version.
+    pub fn load(path: &Path) -> Result<Self, BenchError> {
+        /// Read first, since the rest may look different.
+        #[derive(Deserialize)]
+        struct Versioned {
+            schema: u64,
+        }
+        let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
+        let json = |cause| BenchError::Json { path: path.to_owned(), cause };
+        let Versioned { schema: found } = serde_json::from_str(&text).map_err(json)?;
+        if found != SCHEMA {
+            return Err(BenchError::Schema { path: path.to_owned(), found, known: SCHEMA });
+        }
+        serde_json::from_str(&text).map_err(json)
+    }
+
+    /// Writes it, as JSON that a person can read, and makes the folder where it is missing.
+    ///
+    /// # Errors
+    /// [`BenchError::Io`], [`BenchError::Json`].
+    pub fn save(&self, path: &Path) -> Result<(), BenchError> {
+        let json = |cause| BenchError::Json { path: path.to_owned(), cause };
+        let mut text = serde_json::to_string_pretty(self).map_err(json)?;
+        text.push('\n');
+        write(path, &text)
+    }
+}
+
+/// Writes a file, and makes its folder where it is missing.
+///
+/// # Errors
+/// [`BenchError::Io`].
+pub fn write(path: &Path, text: &str) -> Result<(), BenchError> {
+    if let Some(dir) = path.parent() {
+        std::fs::create_dir_all(dir).map_err(BenchError::io(dir))?;
+    }
+    std::fs::write(path, text).map_err(BenchError::io(path))
+}
