@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let load_s = started.elapsed().as_secs_f64();
     let mut executor = model.into_executor(SEQUENCES * BLOCKS_EACH, BLOCK_SIZE)?;
     for id in 0..SEQUENCES {
-        executor.register(SequenceId(id as u64), &SamplingParams::greedy());
+        executor.register(SequenceId(id as u64), &[], &SamplingParams::greedy());
         prefill(&mut executor, id)?;
     }
     let about = json!({ "engine": "model", "version": env!("CARGO_PKG_VERSION"),

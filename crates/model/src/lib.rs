@@ -4,6 +4,7 @@
 //! The only crate that knows candle. What it offers to the rest is [`serving::Executor`] and
 //! [`serving::TextCodec`]: [`load`] a [`ModelSource`], then [`LoadedModel::into_executor`].
 
+mod adjust;
 mod attention;
 mod batch;
 mod cache;

@@ -171,13 +171,7 @@ impl EngineThread {
     /// No step follows that would tell the recorder that the blocks are free again.
     fn report_idle(&self) {
         let now = self.clock.now();
-        let report = StepReport {
-            started: now,
-            ended: now,
-            prefill_tokens: 0,
-            decode_tokens: 0,
-            progress: Vec::new(),
-        };
+        let report = StepReport { started: now, ended: now, ..StepReport::default() };
         self.telemetry.step(&report, &self.load());
     }
 

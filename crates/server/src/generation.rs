@@ -250,6 +250,7 @@ impl<'a> Builder<'a> {
             top_p: sampling.top_p,
             // As vLLM does, so that the choices of a seeded request differ.
             seed: sampling.seed.map(|seed| seed.wrapping_add(i as u64)),
+            ..SamplingParams::default()
         };
         self.sequences.push(NewSequence { prompt: prompt.to_vec(), max_tokens, params, answer });
         self.receivers.push(receiver);

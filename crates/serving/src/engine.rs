@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use crate::{
-    Executor, ExecutorError, Load, SamplingParams, Scheduler, Sequence, SequenceId, StepPlan,
-    TokenId,
+    Executor, ExecutorError, Load, SamplingParams, Scheduler, Sequence, SequenceId,
+    SequenceLogprobs, StepOutput, StepPlan, TokenId,
 };
 
 /// What happened to one sequence in a step, and when.
@@ -37,7 +37,7 @@ pub enum ProgressKind {
 }
 
 /// One step, as metrics want to know it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct StepReport {
     /// When planning began.
     pub started: Duration,
@@ -49,6 +49,8 @@ pub struct StepReport {
     pub decode_tokens: usize,
     /// What happened, in order.
     pub progress: Vec<Progress>,
+    /// How likely tokens were, for sequences that asked.
+    pub logprobs: Vec<SequenceLogprobs>,
 }
 
 /// The engine cannot go on.
@@ -84,7 +86,7 @@ impl Engine {
 
     /// Takes a new sequence.
     pub fn add(&mut self, sequence: Sequence, params: &SamplingParams) {
-        self.executor.register(sequence.id, params);
+        self.executor.register(sequence.id, &sequence.tokens, params);
         self.scheduler.add(sequence);
     }
 
@@ -118,13 +120,12 @@ impl Engine {
             return Ok(preempted_only.then_some(StepReport {
                 started,
                 ended: started,
-                prefill_tokens: 0,
-                decode_tokens: 0,
                 progress,
+                ..StepReport::default()
             }));
         }
         let (prefill_tokens, decode_tokens) = self.split(&plan);
-        let sampled = self.executor.execute(&plan)?;
+        let StepOutput { sampled, logprobs } = self.executor.execute(&plan)?;
         let expected = plan.chunks.iter().filter(|chunk| chunk.samples).count();
         if sampled.len() != expected {
             return Err(EngineError::WrongCount { expected, got: sampled.len() });
@@ -146,7 +147,7 @@ impl Engine {
                 kind: ProgressKind::Token(sample.token),
             });
         }
-        Ok(Some(StepReport { started, ended, prefill_tokens, decode_tokens, progress }))
+        Ok(Some(StepReport { started, ended, prefill_tokens, decode_tokens, progress, logprobs }))
     }
     // ANCHOR_END: book_step
 

@@ -10,6 +10,7 @@ mod budget;
 mod engine;
 mod executor;
 mod ids;
+mod logprobs;
 mod plan;
 mod pool;
 mod recorder;
@@ -20,8 +21,9 @@ mod timeline;
 
 pub use budget::{Demand, StepSample, TokenBudget};
 pub use engine::{Engine, EngineError, Progress, ProgressKind, StepReport};
-pub use executor::{Executor, ExecutorError, SampledToken, SamplingParams};
+pub use executor::{Executor, ExecutorError, SampledToken, SamplingParams, StepOutput};
 pub use ids::{BlockId, SequenceId, TokenId};
+pub use logprobs::{Logprobs, SequenceLogprobs, TokenLogprob};
 pub use plan::{Chunk, StepPlan};
 pub use pool::{BlockPool, OutOfBlocks, PoolStats, blocks_for};
 pub use recorder::{FinishReason, Recorder, RequestSummary};

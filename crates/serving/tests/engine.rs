@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serving::baseline::{ContiguousPool, StaticScheduler};
 use serving::{
     Engine, EngineError, Executor, ExecutorError, ProgressKind, SampledToken, SamplingParams,
-    SchedulerLimits, Sequence, SequenceId, StepPlan,
+    SchedulerLimits, Sequence, SequenceId, StepOutput, StepPlan, TokenId,
 };
 
 const BLOCK_SIZE: usize = 4;
@@ -17,14 +17,15 @@ const BLOCK_SIZE: usize = 4;
 struct Positions;
 
 impl Executor for Positions {
-    fn register(&mut self, _id: SequenceId, _params: &SamplingParams) {}
+    fn register(&mut self, _id: SequenceId, _prompt: &[TokenId], _params: &SamplingParams) {}
     fn release(&mut self, _id: SequenceId) {}
-    fn execute(&mut self, plan: &StepPlan) -> Result<Vec<SampledToken>, ExecutorError> {
+    fn execute(&mut self, plan: &StepPlan) -> Result<StepOutput, ExecutorError> {
         let sampling = plan.chunks.iter().filter(|chunk| chunk.samples);
         let token = |end: usize| u32::try_from(end).expect("short sequences");
-        Ok(sampling
+        let sampled: Vec<_> = sampling
             .map(|chunk| SampledToken { sequence: chunk.sequence, token: token(chunk.end()) })
-            .collect())
+            .collect();
+        Ok(sampled.into())
     }
 }
 
@@ -32,10 +33,10 @@ impl Executor for Positions {
 struct Forgetful;
 
 impl Executor for Forgetful {
-    fn register(&mut self, _id: SequenceId, _params: &SamplingParams) {}
+    fn register(&mut self, _id: SequenceId, _prompt: &[TokenId], _params: &SamplingParams) {}
     fn release(&mut self, _id: SequenceId) {}
-    fn execute(&mut self, _plan: &StepPlan) -> Result<Vec<SampledToken>, ExecutorError> {
-        Ok(Vec::new())
+    fn execute(&mut self, _plan: &StepPlan) -> Result<StepOutput, ExecutorError> {
+        Ok(StepOutput::default())
     }
 }
 

@@ -276,13 +276,7 @@ impl Replica {
         }
         if dropped && self.live.len() == 0 {
             // No step follows that would tell an observer that the blocks are free again.
-            let report = StepReport {
-                started: now,
-                ended: now,
-                prefill_tokens: 0,
-                decode_tokens: 0,
-                progress: Vec::new(),
-            };
+            let report = StepReport { started: now, ended: now, ..StepReport::default() };
             let (time, binds, load) = (None, Limit::HostOverhead, self.load);
             journal.observer.step(&ObservedStep { replica, report: &report, time, binds, load });
         }

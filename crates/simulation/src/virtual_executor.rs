@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serving::{
-    Executor, ExecutorError, SampledToken, SamplingParams, SequenceId, StepPlan, TokenId,
+    Executor, ExecutorError, SampledToken, SamplingParams, SequenceId, StepOutput, StepPlan,
+    TokenId,
 };
 
 use crate::{Fault, StepCost, StepTime};
@@ -56,11 +57,11 @@ pub(crate) struct VirtualExecutor {
 // === impl Executor for VirtualExecutor ===
 
 impl Executor for VirtualExecutor {
-    fn register(&mut self, _id: SequenceId, _params: &SamplingParams) {}
+    fn register(&mut self, _id: SequenceId, _prompt: &[TokenId], _params: &SamplingParams) {}
 
     fn release(&mut self, _id: SequenceId) {}
 
-    fn execute(&mut self, plan: &StepPlan) -> Result<Vec<SampledToken>, ExecutorError> {
+    fn execute(&mut self, plan: &StepPlan) -> Result<StepOutput, ExecutorError> {
         let mut state = self.clock.state();
         let predicted = self.cost.step_time(plan);
         let now = state.now;
@@ -72,7 +73,7 @@ impl Executor for VirtualExecutor {
             sequence: chunk.sequence,
             token: answer_token(chunk.sequence, chunk.end()),
         };
-        Ok(sampling.map(sample).collect())
+        Ok(sampling.map(sample).collect::<Vec<_>>().into())
     }
 }
 

@@ -1,7 +1,7 @@
 //! However a sequence is cut into steps, its logits are those of the naive reference.
 
 use candle_core::Device;
-use serving::{Executor, SamplingParams, SequenceId, StepPlan, TokenId};
+use serving::{Executor, Logprobs, SamplingParams, SequenceId, StepPlan, TokenId};
 
 use super::reference::Reference;
 use super::steps::{
@@ -116,8 +116,8 @@ fn generate(
     new: usize,
 ) -> Vec<Vec<TokenId>> {
     let mut texts = prompts.to_vec();
-    for id in 0..texts.len() {
-        executor.register(SequenceId(id as u64), params);
+    for (id, prompt) in prompts.iter().enumerate() {
+        executor.register(SequenceId(id as u64), prompt, params);
     }
     let mut computed = vec![0; texts.len()];
     for _ in 0..new {
@@ -125,7 +125,7 @@ fn generate(
             chunk(id as u64, text, computed[id]..text.len(), &table(8 * id as u32, text.len()))
         });
         let step: StepPlan = plan(chunks.collect());
-        for (id, sampled) in executor.execute(&step).unwrap().into_iter().enumerate() {
+        for (id, sampled) in executor.execute(&step).unwrap().sampled.into_iter().enumerate() {
             assert_eq!(sampled.sequence, SequenceId(id as u64));
             computed[id] = texts[id].len();
             texts[id].push(sampled.token);
@@ -136,13 +136,52 @@ fn generate(
 
 #[test]
 fn greedy_and_seeded_tokens_do_not_depend_on_the_rest_of_the_batch() {
-    let sampled = SamplingParams { temperature: 1.0, top_k: Some(40), top_p: 0.95, seed: Some(5) };
+    let sampled =
+        SamplingParams { top_k: Some(40), top_p: 0.95, seed: Some(5), ..SamplingParams::default() };
     for params in [SamplingParams::greedy(), sampled] {
         let prompts: Vec<_> = (0..6).map(|seed| tokens(20 + seed, 5 + seed as usize)).collect();
         let together = generate(&mut tiny().0, &params, &prompts, 16);
         for (prompt, text) in prompts.iter().zip(&together) {
             let alone = generate(&mut tiny().0, &params, std::slice::from_ref(prompt), 16);
             assert_eq!(&alone[0], text);
+        }
+    }
+}
+
+#[test]
+fn a_prompts_log_probabilities_are_told_once_however_it_is_cut() {
+    let (mut executor, reference) = tiny();
+    let text = tokens(33, 30);
+    let rows = reference.logits(&text);
+    let expected: Vec<Logprobs> =
+        rows.iter().zip(&text[1..]).map(|(row, &token)| Logprobs::of(row, token, 3)).collect();
+    let params =
+        SamplingParams { prompt_logprobs: Some(3), logprobs: Some(0), ..SamplingParams::greedy() };
+    // Cut anywhere, with a head that the prefix cache holds, and computed again after a preemption.
+    for (id, cuts) in [(0, &[0..30][..]), (1, &[0..7, 7..8, 8..30]), (2, &[12..20, 0..30])] {
+        executor.register(SequenceId(id), &text, &params);
+        if cuts[0].start > 0 {
+            let head = plan(vec![chunk(9, &text, 0..cuts[0].start, &table(8, 30))]);
+            executor.logits(&head).unwrap();
+        }
+        let mut told = Vec::new();
+        for cut in cuts {
+            let step = plan(vec![chunk(id, &text, cut.clone(), &table(8, 30))]);
+            let output = executor.execute(&step).unwrap();
+            for mut of in output.logprobs {
+                assert_eq!(of.sequence, SequenceId(id));
+                told.append(&mut of.prompt);
+                if let Some(sampled) = of.sampled {
+                    assert_eq!(sampled.chosen.token, output.sampled[0].token);
+                    assert_eq!((sampled.rank, sampled.top.len()), (1, 0));
+                }
+            }
+        }
+        assert_eq!(told.len(), expected.len());
+        for (told, expected) in told.iter().zip(&expected) {
+            assert_eq!(told.chosen.token, expected.chosen.token);
+            assert!((told.chosen.logprob - expected.chosen.logprob).abs() < 1e-3);
+            assert_eq!(told.top.len(), 3);
         }
     }
 }

@@ -65,12 +65,12 @@ fn real_greedy_continuation_begins_as_vllm_recorded_it() {
     let mut text = codec.encode("The capital of France is", true).unwrap();
     assert_eq!(text.len(), 5);
     let mut executor = model.into_executor(4, 16).unwrap();
-    executor.register(SequenceId(0), &SamplingParams::greedy());
+    executor.register(SequenceId(0), &text, &SamplingParams::greedy());
     let mut computed = 0;
     for _ in 0..8 {
         let step = plan(vec![chunk(0, &text, computed..text.len(), &[2, 0])]);
         computed = text.len();
-        text.push(executor.execute(&step).unwrap()[0].token);
+        text.push(executor.execute(&step).unwrap().sampled[0].token);
     }
     let answer = codec.decode(&text[5..], true).unwrap();
     // The recording is of the original weights; rounded to Q4_1 they go another way a few tokens later.

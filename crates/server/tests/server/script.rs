@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use serving::{
-    ChatMessage, Executor, ExecutorError, SampledToken, SamplingParams, SequenceId, StepPlan,
-    TextCodec, TextError, TokenId,
+    ChatMessage, Executor, ExecutorError, SampledToken, SamplingParams, SequenceId, StepOutput,
+    StepPlan, TextCodec, TextError, TokenId,
 };
 
 /// Ends a text. Tokens below are bytes.
@@ -127,7 +127,7 @@ impl Script {
 }
 
 impl Executor for Script {
-    fn register(&mut self, id: SequenceId, params: &SamplingParams) {
+    fn register(&mut self, id: SequenceId, _prompt: &[TokenId], params: &SamplingParams) {
         let seed = params.seed.filter(|_| params.temperature > 0.0).unwrap_or(0);
         let speaker = Speaker { prompt: Vec::new(), offset: seed as usize, said: 0 };
         self.speakers.insert(id, speaker);
@@ -137,7 +137,7 @@ impl Executor for Script {
         self.speakers.remove(&id);
     }
 
-    fn execute(&mut self, plan: &StepPlan) -> Result<Vec<SampledToken>, ExecutorError> {
+    fn execute(&mut self, plan: &StepPlan) -> Result<StepOutput, ExecutorError> {
         self.gate.pass();
         let mut sampled = Vec::new();
         for chunk in &plan.chunks {
@@ -158,6 +158,6 @@ impl Executor for Script {
             }
             sampled.push(SampledToken { sequence: chunk.sequence, token });
         }
-        Ok(sampled)
+        Ok(sampled.into())
     }
 }
