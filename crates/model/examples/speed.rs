@@ -126,8 +126,8 @@ fn generate(executor: &mut CandleExecutor, sequences: usize) -> Result<Duration,
     for step in 0..STEPS {
         let chunks = tokens.iter().enumerate();
         let chunks = chunks.map(|(id, &token)| chunk(id, PROMPT + step, vec![token])).collect();
-        let sampled = executor.execute(&StepPlan { chunks, preempted: Vec::new() })?;
-        tokens = sampled.iter().map(|sampled| sampled.token).collect();
+        let output = executor.execute(&StepPlan { chunks, preempted: Vec::new() })?;
+        tokens = output.sampled.iter().map(|sampled| sampled.token).collect();
     }
     Ok(started.elapsed())
 }

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use protocol::openai::StopReason;
-use serving::{FinishReason, TextCodec, TextError, TokenId};
+use serving::{FinishReason, Logprobs, TextCodec, TextError, TokenId};
 
 use crate::admission::Ticket;
-use crate::channel::{ChoiceSender, End};
+use crate::channel::{ChoiceSender, End, NewToken};
 use crate::detokenizer::Detokenizer;
 use crate::stop::{StopSearch, StopStrings};
 
@@ -19,6 +19,10 @@ pub(crate) struct StopRules {
     pub(crate) ignore_eos: bool,
     pub(crate) min_tokens: usize,
     pub(crate) skip_special_tokens: bool,
+    /// Whether the stop token that ended the answer is part of its text.
+    pub(crate) include_stop: bool,
+    /// Whether the client wants to know which tokens these are.
+    pub(crate) token_ids: bool,
 }
 
 /// An answer in the making.
@@ -56,26 +60,36 @@ impl Answer {
     }
 
     /// Takes the next token and tells the client. Returns whether the answer is done.
-    pub(crate) fn token(&mut self, at: Duration, token: TokenId) -> bool {
+    pub(crate) fn token(
+        &mut self,
+        at: Duration,
+        token: TokenId,
+        logprobs: Option<Logprobs>,
+    ) -> bool {
         self.generated += 1;
         let (text, end) = self.advance(token).unwrap_or_else(|error| {
             tracing::error!(%error, "a sampled token has no text");
             (String::new(), Some(End::Failed))
         });
         let done = end.is_some();
-        self.sender.token(at, &text, end);
+        let id = self.rules.token_ids.then_some(token);
+        self.sender.token(at, NewToken { text, id, logprobs, end });
         done
     }
 
     /// New text for the client, and the end where this token is the last.
     fn advance(&mut self, token: TokenId) -> Result<(String, Option<End>), TextError> {
-        let may_stop = self.generated >= self.rules.min_tokens;
-        if may_stop && let Some(stop) = self.stop_token(token) {
-            let text = self.rest("")?;
+        if self.generated >= self.rules.min_tokens
+            && let Some(stop) = self.stop_token(token)
+        {
+            let last =
+                if self.rules.include_stop { self.detokenizer.push(token)? } else { String::new() };
+            let text = self.rest(&last)?;
             return Ok((text, Some(End::Finished { reason: FinishReason::Stop, stop })));
         }
         let text = self.detokenizer.push(token)?;
-        if !may_stop {
+        // As vLLM does: the text of the first `min_tokens` tokens is not searched.
+        if self.rules.min_tokens > 0 && self.generated <= self.rules.min_tokens {
             return self.unless_full(text);
         }
         let checked = self.search.push(&text);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::openai::StopReason;
-use serving::{EventKind, FinishReason, RequestSummary, Timeline};
+use serving::{EventKind, FinishReason, Logprobs, RequestSummary, Timeline, TokenId};
 use tokio::sync::Notify;
 
 use crate::engine_thread::Waker;
@@ -25,11 +25,30 @@ pub(crate) enum End {
     Failed,
 }
 
+/// One more token of an answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct NewToken {
+    /// Text that became certain with it.
+    pub(crate) text: String,
+    /// Which token, where the request wants to know.
+    pub(crate) id: Option<TokenId>,
+    /// How likely it was, where the request wants to know.
+    pub(crate) logprobs: Option<Logprobs>,
+    /// `Some` for the last one.
+    pub(crate) end: Option<End>,
+}
+
 /// What a client gets in one go.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Flush {
     /// New text; empty where the new tokens' text is held back.
     pub(crate) text: String,
+    /// The new tokens, where the request wants to know.
+    pub(crate) ids: Vec<TokenId>,
+    /// One a new token, where the request wants to know.
+    pub(crate) logprobs: Vec<Logprobs>,
+    /// One a prompt token but the first, in the first flush, where the request wants to know.
+    pub(crate) prompt_logprobs: Vec<Logprobs>,
     /// Tokens generated so far.
     pub(crate) generated: usize,
     /// `Some` in the last one.
@@ -40,6 +59,9 @@ struct Slot {
     timeline: Timeline,
     summary: RequestSummary,
     text: String,
+    ids: Vec<TokenId>,
+    logprobs: Vec<Logprobs>,
+    prompt_logprobs: Vec<Logprobs>,
     /// Tokens generated since the last flush.
     unflushed: u32,
     end: Option<End>,
@@ -95,6 +117,9 @@ pub(crate) fn channel(
             preemptions: 0,
         },
         text: String::new(),
+        ids: Vec::new(),
+        logprobs: Vec::new(),
+        prompt_logprobs: Vec::new(),
         unflushed: 0,
         end: None,
         abandoned: false,
@@ -160,17 +185,24 @@ impl ChoiceSender {
         self.0.lock().timeline.push(at, EventKind::PrefillDone);
     }
 
+    /// How likely its prompt's next tokens were.
+    pub(crate) fn prompt_logprobs(&self, mut logprobs: Vec<Logprobs>) {
+        self.0.lock().prompt_logprobs.append(&mut logprobs);
+    }
+
     /// It got a token, perhaps text, perhaps its end.
-    pub(crate) fn token(&self, at: Duration, text: &str, end: Option<End>) {
+    pub(crate) fn token(&self, at: Duration, new: NewToken) {
         let mut slot = self.0.lock();
         slot.timeline.push(at, EventKind::Token);
         slot.summary.generated_tokens += 1;
         slot.unflushed += 1;
-        slot.text.push_str(text);
-        if let Some(End::Finished { reason, .. }) = &end {
+        slot.text.push_str(&new.text);
+        slot.ids.extend(new.id);
+        slot.logprobs.extend(new.logprobs);
+        if let Some(End::Finished { reason, .. }) = &new.end {
             slot.summary.finish = *reason;
         }
-        slot.end = end;
+        slot.end = new.end;
         drop(slot);
         self.0.news.notify_one();
     }
@@ -233,6 +265,9 @@ impl ChoiceReceiver {
         }
         let flush = Flush {
             text: std::mem::take(&mut slot.text),
+            ids: std::mem::take(&mut slot.ids),
+            logprobs: std::mem::take(&mut slot.logprobs),
+            prompt_logprobs: std::mem::take(&mut slot.prompt_logprobs),
             generated: slot.summary.generated_tokens,
             end: slot.end.clone(),
         };
@@ -309,6 +344,10 @@ mod tests {
         timelines.into_iter().map(|timeline| timeline.finish_reason).collect()
     }
 
+    fn text(text: &str, end: Option<End>) -> NewToken {
+        NewToken { text: text.to_owned(), end, ..NewToken::default() }
+    }
+
     fn stop() -> Option<End> {
         Some(End::Finished { reason: FinishReason::Stop, stop: None })
     }
@@ -318,9 +357,9 @@ mod tests {
         let Ends { sender, receiver, telemetry, .. } = ends();
         assert_eq!(receiver.take(), None);
         for _ in 0..1000 {
-            sender.token(AT, "ab", None);
+            sender.token(AT, text("ab", None));
         }
-        sender.token(AT, "", stop());
+        sender.token(AT, text("", stop()));
         let flush = receiver.take().unwrap();
         assert_eq!((flush.text.len(), flush.generated, flush.end), (2000, 1001, stop()));
         assert_eq!(receiver.take(), None);
@@ -331,7 +370,7 @@ mod tests {
     #[test]
     fn a_client_that_goes_early_wakes_the_engine_which_records() {
         let Ends { sender, receiver, telemetry, commands } = ends();
-        sender.token(AT, "a", None);
+        sender.token(AT, text("a", None));
         drop(receiver);
         assert!(commands.try_recv().is_ok());
         assert!(sender.is_abandoned());
@@ -343,7 +382,7 @@ mod tests {
     #[test]
     fn a_client_that_goes_before_it_took_the_end_is_an_abort_too() {
         let Ends { sender, receiver, telemetry, .. } = ends();
-        sender.token(AT, "a", stop());
+        sender.token(AT, text("a", stop()));
         drop((receiver, sender));
         assert_eq!(recorded(&telemetry), ["abort"]);
     }
@@ -351,7 +390,7 @@ mod tests {
     #[test]
     fn an_engine_that_goes_without_an_end_is_an_error() {
         let Ends { sender, receiver, telemetry, .. } = ends();
-        sender.token(AT, "a", None);
+        sender.token(AT, text("a", None));
         drop(sender);
         let flush = receiver.take().unwrap();
         assert_eq!((flush.text.as_str(), flush.end), ("a", Some(End::Failed)));
@@ -363,7 +402,7 @@ mod tests {
     fn a_client_and_an_engine_that_both_go_are_recorded_once() {
         let Ends { sender, receiver, telemetry, .. } = ends();
         drop(receiver);
-        sender.token(AT, "a", stop());
+        sender.token(AT, text("a", stop()));
         drop(sender);
         assert_eq!(recorded(&telemetry), ["abort"]);
     }

@@ -11,8 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError};
 use std::time::Duration;
 
 use serving::{
-    Engine, EngineError, Load, Progress, ProgressKind, SamplingParams, Sequence, SequenceId,
-    StepReport, TokenId,
+    Engine, EngineError, Load, Logprobs, Progress, ProgressKind, SamplingParams, Sequence,
+    SequenceId, StepReport, TokenId,
 };
 
 use crate::answer::Answer;
@@ -105,7 +105,7 @@ impl EngineThread {
             match self.engine.step(&|| clock.now())? {
                 Some(report) => {
                     stalled = 0;
-                    self.dispatch(&report);
+                    self.dispatch(report);
                 }
                 None => {
                     stalled += 1;
@@ -176,25 +176,34 @@ impl EngineThread {
     }
 
     /// Tells the clients what happened. Whoever is done gives up its blocks before the next step.
-    fn dispatch(&mut self, report: &StepReport) {
+    fn dispatch(&mut self, mut report: StepReport) {
+        let mut sampled: HashMap<SequenceId, Logprobs> = HashMap::new();
+        for told in std::mem::take(&mut report.logprobs) {
+            if let Some(answer) = self.live.get(&told.sequence) {
+                answer.sender.prompt_logprobs(told.prompt);
+            }
+            sampled.extend(told.sampled.map(|logprobs| (told.sequence, logprobs)));
+        }
         for progress in &report.progress {
-            if self.tell(progress) {
+            if self.tell(progress, &mut sampled) {
                 self.engine.remove(progress.sequence);
                 self.live.remove(&progress.sequence);
             }
         }
-        self.telemetry.step(report, &self.load());
+        self.telemetry.step(&report, &self.load());
     }
 
     /// Returns whether the sequence is done.
-    fn tell(&mut self, progress: &Progress) -> bool {
+    fn tell(&mut self, progress: &Progress, sampled: &mut HashMap<SequenceId, Logprobs>) -> bool {
         let at = progress.at;
         let Some(answer) = self.live.get_mut(&progress.sequence) else { return false };
         match progress.kind {
             ProgressKind::Scheduled { cached_tokens } => answer.scheduled(at, cached_tokens),
             ProgressKind::Preempted => answer.sender.preempted(at),
             ProgressKind::PrefillDone => answer.sender.prefill_done(at),
-            ProgressKind::Token(token) => return answer.token(at, token),
+            ProgressKind::Token(token) => {
+                return answer.token(at, token, sampled.remove(&progress.sequence));
+            }
         }
         false
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use protocol::openai::{MAX_CHOICES, RequestError, Sampling};
+use protocol::openai::{MAX_CHOICES, RequestError, Sampling, SamplingFields};
 use serving::{
     EventKind, FinishReason, RequestSummary, SamplingParams, TextCodec, TextError, Timeline,
     TokenId,
@@ -37,11 +37,11 @@ pub(crate) fn request_id(prefix: &str, headers: &HeaderMap) -> Arc<str> {
 /// A request that may run.
 pub(crate) struct NewGeneration {
     pub(crate) id: Arc<str>,
-    /// One or more; the server made sure that each fits with `max_tokens`.
     pub(crate) prompts: Vec<Vec<TokenId>>,
-    pub(crate) sampling: Sampling,
-    /// What `max_tokens` is where the request has none; `None` for the rest of the context.
-    pub(crate) default_max_tokens: Option<usize>,
+    /// One a prompt, all the same but for `max_tokens`.
+    pub(crate) samplings: Vec<Sampling>,
+    /// Whether the client wants to know which tokens its answers are made of.
+    pub(crate) token_ids: bool,
     /// What happened so far.
     pub(crate) timeline: Timeline,
     pub(crate) ticket: Ticket,
@@ -52,10 +52,6 @@ pub(crate) struct NewGeneration {
 pub(crate) struct Generation {
     pub(crate) id: Arc<str>,
     pub(crate) created: u64,
-    /// Tokens of each prompt.
-    pub(crate) prompt_tokens: Vec<usize>,
-    /// Choices for each prompt.
-    pub(crate) n: usize,
     choices: Vec<ChoiceReceiver>,
     news: Arc<Notify>,
     stage: watch::Receiver<Stage>,
@@ -63,60 +59,58 @@ pub(crate) struct Generation {
     _in_flight: InFlight,
 }
 
-/// The most tokens this prompt's answer may have.
-fn max_tokens(
-    prompt: &[TokenId],
-    sampling: &Sampling,
-    default: Option<usize>,
+/// Checks the fields' values against prompts whose lengths are known, in vLLM's order.
+pub(crate) fn check(
+    prompts: &[Vec<TokenId>],
+    fields: &SamplingFields,
+    echo_only: bool,
     ready: &Ready,
-) -> Result<usize, RequestError> {
-    let (limit, input) = (ready.max_model_len, prompt.len());
-    if input == 0 {
-        let reason = "The decoder prompt cannot be empty".to_owned();
-        return Err(RequestError::Invalid { param: Some("prompt"), reason });
+) -> Result<Vec<Sampling>, RequestError> {
+    let invalid = |reason: &str| RequestError::Invalid { param: None, reason: reason.to_owned() };
+    if prompts.is_empty() {
+        return Err(invalid("You must pass at least one prompt"));
     }
-    let vocab_size = ready.codec.vocab_size();
-    if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab_size) {
-        let reason = format!("Token id {id} is out of vocabulary");
-        return Err(RequestError::Invalid { param: Some("prompt"), reason });
-    }
+    let (limit, vocab_size) = (ready.max_model_len, ready.codec.vocab_size());
     // vLLM stops counting one past the limit.
-    if input >= limit {
-        return Err(RequestError::PromptTooLong { limit, tokens: input.min(limit + 1) });
+    if let Some(prompt) = prompts.iter().find(|prompt| prompt.len() > limit) {
+        return Err(RequestError::PromptTooLong { limit, tokens: prompt.len().min(limit + 1) });
     }
-    let rest = limit - input;
-    match sampling.max_tokens {
-        Some(output) if output > rest => {
-            Err(RequestError::ContextExceeded { limit, input, output })
+    let mut samplings = Vec::with_capacity(prompts.len());
+    for prompt in prompts {
+        let sampling = fields.check(limit - prompt.len(), vocab_size, echo_only)?;
+        if prompt.is_empty() {
+            return Err(invalid("The decoder prompt cannot be empty"));
         }
-        Some(output) => Ok(output),
-        None => Ok(default.unwrap_or(rest).min(rest)),
+        if prompt.len() == limit {
+            return Err(invalid("The prompt fills the context and leaves no room for an answer."));
+        }
+        if let Some(id) = prompt.iter().find(|&&id| id as usize >= vocab_size) {
+            return Err(invalid(&format!("Token id {id} is out of vocabulary")));
+        }
+        samplings.push(sampling);
     }
+    let choices = prompts.len().saturating_mul(samplings[0].n);
+    if choices > MAX_CHOICES {
+        return Err(invalid(&format!(
+            "prompts times n must be at most {MAX_CHOICES}, got {choices}."
+        )));
+    }
+    Ok(samplings)
 }
 
 impl Generation {
-    /// Checks the prompts and hands the sequences to the engine.
+    /// Hands the sequences to the engine.
     pub(crate) fn start(
         server: &Server,
         ready: &Arc<Ready>,
         new: NewGeneration,
     ) -> Result<Self, ApiError> {
-        let choices = new.prompts.len().saturating_mul(new.sampling.n);
-        if choices > MAX_CHOICES {
-            let reason = format!("prompts times n must be at most {MAX_CHOICES}, got {choices}.");
-            return Err(RequestError::Invalid { param: Some("n"), reason }.into());
-        }
-        let limits = new
-            .prompts
-            .iter()
-            .map(|prompt| max_tokens(prompt, &new.sampling, new.default_max_tokens, ready))
-            .collect::<Result<Vec<_>, _>>()?;
-        let n = new.sampling.n;
         let mut builder = Builder::new(server, ready, new);
         let prompts = std::mem::take(&mut builder.new.prompts);
-        for (prompt, max_tokens) in prompts.iter().zip(limits) {
-            for i in 0..n {
-                builder.add(prompt, max_tokens, i)?;
+        let samplings = std::mem::take(&mut builder.new.samplings);
+        for (prompt, sampling) in prompts.iter().zip(&samplings) {
+            for i in 0..sampling.n {
+                builder.add(prompt, sampling, i)?;
             }
         }
         submit(&server.inbox, builder.sequences).map_err(|_| match &*server.phase.borrow() {
@@ -126,8 +120,6 @@ impl Generation {
         Ok(Self {
             id: builder.new.id,
             created: unix_seconds(),
-            prompt_tokens: prompts.iter().map(Vec::len).collect(),
-            n,
             choices: builder.receivers,
             news: builder.news,
             stage: server.stage.subscribe(),
@@ -187,22 +179,26 @@ struct Builder<'a> {
 struct NewGenerationParts {
     id: Arc<str>,
     prompts: Vec<Vec<TokenId>>,
-    sampling: Sampling,
+    samplings: Vec<Sampling>,
     timeline: Timeline,
     ticket: Arc<Ticket>,
     in_flight: InFlight,
 }
 
 impl<'a> Builder<'a> {
-    fn new(server: &'a Server, ready: &Ready, mut new: NewGeneration) -> Self {
-        let sampling = &mut new.sampling;
-        let strings = std::mem::take(&mut sampling.stop);
+    fn new(server: &'a Server, ready: &Ready, new: NewGeneration) -> Self {
+        // All prompts have the same rules; without a prompt, nobody reads them.
+        let sampling = new.samplings.first();
+        let stop = sampling.map(|s| s.stop.clone()).unwrap_or_default();
+        let include = sampling.is_some_and(|s| s.include_stop_str_in_output);
         let rules = StopRules {
-            strings: Arc::new(StopStrings::new(strings, sampling.include_stop_str_in_output)),
-            tokens: std::mem::take(&mut sampling.stop_token_ids),
-            ignore_eos: sampling.ignore_eos,
-            min_tokens: sampling.min_tokens,
-            skip_special_tokens: sampling.skip_special_tokens,
+            strings: Arc::new(StopStrings::new(stop, include)),
+            tokens: sampling.map(|s| s.stop_token_ids.clone()).unwrap_or_default(),
+            ignore_eos: sampling.is_some_and(|s| s.ignore_eos),
+            min_tokens: sampling.map_or(0, |s| s.min_tokens),
+            skip_special_tokens: sampling.is_none_or(|s| s.skip_special_tokens),
+            include_stop: include,
+            token_ids: new.token_ids,
         };
         Self {
             server,
@@ -210,7 +206,7 @@ impl<'a> Builder<'a> {
             new: NewGenerationParts {
                 id: new.id,
                 prompts: new.prompts,
-                sampling: new.sampling,
+                samplings: new.samplings,
                 timeline: new.timeline,
                 ticket: Arc::new(new.ticket),
                 in_flight: new.in_flight,
@@ -224,7 +220,8 @@ impl<'a> Builder<'a> {
     }
 
     /// Choice `i` of a prompt.
-    fn add(&mut self, prompt: &[TokenId], max_tokens: usize, i: usize) -> Result<(), TextError> {
+    fn add(&mut self, prompt: &[TokenId], sampling: &Sampling, i: usize) -> Result<(), TextError> {
+        let max_tokens = sampling.max_tokens;
         let choice = NewChoice {
             id: Arc::clone(&self.new.id),
             choice: self.receivers.len(),
@@ -243,18 +240,33 @@ impl<'a> Builder<'a> {
             max_tokens,
             Arc::clone(&self.new.ticket),
         )?;
-        let sampling = &self.new.sampling;
-        let params = SamplingParams {
-            temperature: sampling.temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            // As vLLM does, so that the choices of a seeded request differ.
-            seed: sampling.seed.map(|seed| seed.wrapping_add(i as u64)),
-            ..SamplingParams::default()
-        };
+        let params = params(sampling, self.codec.eos_tokens(), i);
         self.sequences.push(NewSequence { prompt: prompt.to_vec(), max_tokens, params, answer });
         self.receivers.push(receiver);
         Ok(())
+    }
+}
+
+/// What the executor must know. Choice `i` of a seeded request draws from a stream of its own.
+fn params(sampling: &Sampling, eos: &[TokenId], i: usize) -> SamplingParams {
+    let stop_tokens =
+        if sampling.min_tokens > 0 { [eos, &sampling.stop_token_ids].concat() } else { Vec::new() };
+    SamplingParams {
+        temperature: sampling.temperature,
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        min_p: sampling.min_p,
+        // As vLLM does, so that the choices of a seeded request differ.
+        seed: sampling.seed.map(|seed| seed.wrapping_add(i as u64)),
+        presence_penalty: sampling.presence_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        repetition_penalty: sampling.repetition_penalty,
+        logit_bias: sampling.logit_bias.clone(),
+        allowed_tokens: sampling.allowed_token_ids.clone(),
+        min_tokens: sampling.min_tokens,
+        stop_tokens,
+        logprobs: sampling.logprobs,
+        prompt_logprobs: sampling.prompt_logprobs,
     }
 }
 

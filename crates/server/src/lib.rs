@@ -23,6 +23,7 @@ mod serve;
 mod state;
 mod stop;
 mod telemetry;
+mod tokens;
 
 pub use args::{Config, ServeArgs};
 pub use error::ServeError;

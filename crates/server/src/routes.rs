@@ -1,5 +1,6 @@
 //! Which path is served by what, and what every request passes through.
 
+mod cors;
 #[cfg(test)]
 mod fuzz;
 mod generate;
@@ -30,6 +31,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .route("/v1/chat/completions", post(generate::chat))
         .route("/v1/models", get(info::models))
         .route("/health", get(info::health))
+        .route("/ping", get(info::health).post(info::health))
         .route("/version", get(info::version))
         .route("/load", get(info::load))
         .route("/metrics", get(info::metrics))
@@ -39,6 +41,7 @@ pub(crate) fn router(server: Arc<Server>) -> Router {
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn(catch_panic))
+        .layer(from_fn(cors::allow_any_origin))
         .with_state(server)
 }
 

@@ -2,17 +2,12 @@
 
 use serde_json::Value;
 
-use super::fields::{self, Fields, parse_object, wrong_type};
-use super::{RequestError, SamplingFields, StreamOptions, unsupported};
-
-/// One turn of a conversation, its text parts joined.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// `system`, `user`, `assistant`, or what the model's template knows.
-    pub role: String,
-    /// What was said.
-    pub content: String,
-}
+use super::fields::Fields;
+use super::json::parse_object;
+use super::{
+    Extras, Message, RequestError, SamplingFields, StreamOptions, before, messages, schema,
+    unsupported,
+};
 
 /// A request of the right shape.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,8 +16,15 @@ pub struct ChatRequest {
     pub model: Option<String>,
     /// The conversation so far. May be empty here; no template takes that.
     pub messages: Vec<Message>,
+    /// Why no answer can be had, where tools or templates are asked for; told after the model's name was looked
+    /// at, as vLLM does.
+    pub refused: Option<&'static str>,
+    /// Whether an answer in the role of the last message starts with that message.
+    pub echo: bool,
     /// How to generate. `max_completion_tokens` wins over `max_tokens`.
     pub sampling: SamplingFields,
+    /// What to send besides text.
+    pub extras: Extras,
     /// `Some` for a stream.
     pub stream: Option<StreamOptions>,
     /// Whether the tokenizer adds what the model expects around a plain prompt, after the template did.
@@ -37,61 +39,49 @@ impl ChatRequest {
     pub fn parse(body: &[u8]) -> Result<Self, RequestError> {
         let body = parse_object(body)?;
         let body = Fields::body(&body);
-        let mut request = Self {
-            model: body.string("model")?,
-            messages: messages(&body)?,
-            sampling: SamplingFields::parse(&body)?,
+        before::chat(&body)?;
+        schema::check(&body, schema::CHAT)?;
+        let mut sampling = SamplingFields::parse(&body)?;
+        sampling.max_tokens = body.integer("max_tokens")?;
+        if let Some(max) = body.integer("max_completion_tokens")? {
+            sampling.max_tokens = Some(max);
+            sampling.max_tokens_param = "max_completion_tokens";
+        }
+        let top = body.integer("top_logprobs")?.unwrap_or(0);
+        sampling.logprobs = body.boolean("logprobs", false)?.then_some(top);
+        let echo = body.boolean("echo", false)?;
+        if echo {
+            sampling.prompt_logprobs = sampling.prompt_logprobs.or(Some(top));
+        }
+        let request = Self {
+            model: body.string("model")?.filter(|name| !name.is_empty()),
+            messages: messages::read(&body)?,
+            refused: refused(&body),
+            echo,
+            sampling,
+            extras: Extras::parse(&body)?,
             stream: StreamOptions::parse(&body)?,
             add_special_tokens: body.boolean("add_special_tokens", false)?,
         };
-        if let Some(max) = body.integer("max_completion_tokens")? {
-            request.sampling.max_tokens = Some(max);
-        }
         unsupported::refuse(&body)?;
         Ok(request)
     }
 }
 
-/// The `messages` of a chat or of a tokenize request.
-pub(super) fn messages(body: &Fields<'_>) -> Result<Vec<Message>, RequestError> {
-    let Some(messages) = body.get("messages") else { return Err(body.missing("messages")) };
-    fields::list(messages, body.location("messages"))?
-        .map(|(value, location)| message(&Fields::at(value, location)?))
-        .collect()
-}
-
-fn message(fields: &Fields<'_>) -> Result<Message, RequestError> {
-    let role = fields.string("role")?.ok_or_else(|| fields.missing("role"))?;
-    for name in ["tool_calls", "function_call", "audio"] {
-        if fields.get(name).is_some_and(|value| value.as_array().is_none_or(|v| !v.is_empty())) {
-            return Err(RequestError::Unsupported { param: fields.location(name) });
-        }
-    }
-    let content = match fields.get("content") {
-        None => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(parts @ Value::Array(_)) => {
-            let parts = fields::list(parts, fields.location("content"))?
-                .map(|(value, location)| part(value, location))
-                .collect::<Result<Vec<_>, _>>()?;
-            parts.join("\n")
-        }
-        Some(other) => {
-            let reason = "Input should be a valid string";
-            return Err(wrong_type("string_type", fields.location("content"), reason, other));
-        }
+/// What vLLM refuses unless it was started with the flag for it.
+fn refused(body: &Fields<'_>) -> Option<&'static str> {
+    let choice = body.raw("tool_choice");
+    let calls = match choice {
+        None => body.truthy("tools"),
+        Some(choice) => !choice.is_null() && choice != "none",
     };
-    Ok(Message { role, content })
-}
-
-/// A part of a content list; only text is known.
-fn part(value: &Value, location: String) -> Result<String, RequestError> {
-    if let Value::String(text) = value {
-        return Ok(text.clone());
+    if calls {
+        return Some(
+            "This server cannot have tools called: leave out `tools`, or ask for `tool_choice` \"none\".",
+        );
     }
-    let fields = Fields::at(value, location)?;
-    match fields.string("type")?.as_deref() {
-        Some("text") | None => fields.string("text")?.ok_or_else(|| fields.missing("text")),
-        Some(_) => Err(RequestError::Unsupported { param: fields.location("type") }),
-    }
+    let own = |kwargs: &Value| kwargs.get("chat_template").is_some_and(|own| !own.is_null());
+    let template = body.get("chat_template").is_some();
+    (template || body.get("chat_template_kwargs").is_some_and(own))
+        .then_some("This server uses the model's own chat template only.")
 }

@@ -32,11 +32,19 @@ pub enum RequestError {
          error', 'input': '<dict of 0 items>', 'ctx': {{'error': '{reason}'}}}}"
     )]
     NotJson {
-        /// Bytes of the body that were read.
+        /// Characters of the body before the mistake.
         offset: usize,
         /// What the parser expected there.
         reason: String,
     },
+    /// There is no body, or it is `null`.
+    #[error(
+        "1 validation error:\n  {{'type': 'missing', 'loc': 'body', 'msg': 'Field required', 'input': None}}"
+    )]
+    NoBody,
+    /// The body is no UTF-8.
+    #[error("There was an error parsing the body")]
+    NotText,
     /// A field has the wrong type, or a required one is missing.
     #[error(
         "1 validation error:\n  {{'type': '{kind}', 'loc': '{location}', 'msg': '{reason}', 'input': \
@@ -96,22 +104,6 @@ pub enum RequestError {
         /// The prompt, in tokens.
         tokens: usize,
     },
-    /// Prompt and answer together do not fit the model's context.
-    #[error(
-        "This model's maximum context length is {limit} tokens. However, you requested {output} output \
-         tokens and your prompt contains {input} input tokens, for a total of {} tokens. Please reduce the \
-         length of the input prompt or the number of requested output tokens. (parameter=input_tokens, \
-         value={input})",
-        .input.saturating_add(*.output)
-    )]
-    ContextExceeded {
-        /// The model's context, in tokens.
-        limit: usize,
-        /// The prompt, in tokens.
-        input: usize,
-        /// The answer asked for, in tokens.
-        output: usize,
-    },
     /// More bytes than the server reads.
     #[error("The request body is larger than {limit} bytes.")]
     BodyTooLarge {
@@ -135,16 +127,18 @@ impl RequestError {
     #[must_use]
     pub fn param(&self) -> Option<String> {
         match self {
+            Self::NoBody => Some("body".to_owned()),
             Self::NotJson { offset, .. } => Some(format!("body.{offset}")),
             Self::WrongType { location, .. } => Some(location.clone()),
             Self::OutOfRange { param, .. } => Some((*param).to_owned()),
             Self::Invalid { param, .. } => param.map(str::to_owned),
             Self::Unsupported { param } => Some(param.clone()),
             Self::UnknownModel { .. } => Some("model".to_owned()),
-            Self::PromptTooLong { .. } | Self::ContextExceeded { .. } => {
-                Some("input_tokens".to_owned())
-            }
-            Self::BodyTooLarge { .. } | Self::BodyUnreadable | Self::NotAnnouncedAsJson => None,
+            Self::PromptTooLong { .. } => Some("input_tokens".to_owned()),
+            Self::NotText
+            | Self::BodyTooLarge { .. }
+            | Self::BodyUnreadable
+            | Self::NotAnnouncedAsJson => None,
         }
     }
 
@@ -152,16 +146,17 @@ impl RequestError {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {
-            Self::NotJson { .. } | Self::WrongType { .. } | Self::NotAnnouncedAsJson => {
-                "Bad Request"
-            }
+            Self::NotJson { .. }
+            | Self::NoBody
+            | Self::NotText
+            | Self::WrongType { .. }
+            | Self::NotAnnouncedAsJson => "Bad Request",
             Self::UnknownModel { .. } => "NotFoundError",
             Self::BodyTooLarge { .. } => "Request Entity Too Large",
             Self::OutOfRange { .. }
             | Self::Invalid { .. }
             | Self::Unsupported { .. }
             | Self::PromptTooLong { .. }
-            | Self::ContextExceeded { .. }
             | Self::BodyUnreadable => "BadRequestError",
         }
     }

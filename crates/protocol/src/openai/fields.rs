@@ -13,34 +13,6 @@ pub(super) struct Fields<'a> {
     location: String,
 }
 
-/// Reads a body that must be a JSON object.
-pub(super) fn parse_object(body: &[u8]) -> Result<Map<String, Value>, RequestError> {
-    let value = serde_json::from_slice(body).map_err(|error| not_json(body, &error))?;
-    match value {
-        Value::Object(map) => Ok(map),
-        other => Err(wrong_type(
-            "model_attributes_type",
-            "body".to_owned(),
-            "Input should be a valid dictionary or object to extract fields from",
-            &other,
-        )),
-    }
-}
-
-fn not_json(body: &[u8], error: &serde_json::Error) -> RequestError {
-    let before: usize =
-        body.split_inclusive(|&byte| byte == b'\n').take(error.line() - 1).map(<[u8]>::len).sum();
-    let offset = (before + error.column()).min(body.len());
-    let last = body[..offset].iter().rev().find(|byte| !byte.is_ascii_whitespace());
-    let reason = if error.is_eof() && matches!(last, Some(b'{' | b',')) {
-        "Expecting property name enclosed in double quotes".to_owned()
-    } else {
-        let reason = error.to_string();
-        reason.split(" at line ").next().unwrap_or_default().to_owned()
-    };
-    RequestError::NotJson { offset, reason }
-}
-
 pub(super) fn wrong_type(
     kind: &'static str,
     location: String,
@@ -82,6 +54,18 @@ fn items_of(map: &Map<String, Value>) -> String {
     format!("'<dict of {} items>'", map.len())
 }
 
+/// Whether Python takes a value for true.
+pub(super) fn truthy(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(yes) => *yes,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(map) => !map.is_empty(),
+    }
+}
+
 impl<'a> Fields<'a> {
     /// The body itself.
     pub(super) fn body(map: &'a Map<String, Value>) -> Self {
@@ -104,9 +88,19 @@ impl<'a> Fields<'a> {
         format!("{}.{name}", self.location)
     }
 
+    /// A field that is there, null or not.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a Value> {
+        self.map.get(name)
+    }
+
     /// A field that is there and not null.
     pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
         self.map.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether Python would take a field for true.
+    pub(super) fn truthy(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(truthy)
     }
 
     /// All fields.
@@ -140,6 +134,11 @@ impl<'a> Fields<'a> {
         self.get(name).map(|value| integer(value, self.location(name))).transpose()
     }
 
+    pub(super) fn integers(&self, name: &str) -> Result<Option<Vec<i64>>, RequestError> {
+        let read = |value| integers(value, self.location(name));
+        self.get(name).map(read).transpose()
+    }
+
     pub(super) fn boolean(&self, name: &str, default: bool) -> Result<bool, RequestError> {
         self.get(name).map_or(Ok(default), |value| boolean(value, self.location(name)))
     }
@@ -158,6 +157,10 @@ pub(super) fn list(
     }
 }
 
+pub(super) fn integers(value: &Value, location: String) -> Result<Vec<i64>, RequestError> {
+    list(value, location)?.map(|(item, location)| integer(item, location)).collect()
+}
+
 pub(super) fn string(value: &Value, location: String) -> Result<String, RequestError> {
     match value {
         Value::String(text) => Ok(text.clone()),
@@ -165,11 +168,11 @@ pub(super) fn string(value: &Value, location: String) -> Result<String, RequestE
     }
 }
 
-fn float(value: &Value, location: String) -> Result<f64, RequestError> {
+pub(super) fn float(value: &Value, location: String) -> Result<f64, RequestError> {
     let parsed = match value {
         Value::Number(number) => number.as_f64(),
         Value::Bool(yes) => Some(f64::from(u8::from(*yes))),
-        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        Value::String(text) => text.trim().parse().ok(),
         _ => None,
     };
     parsed.ok_or_else(|| match value {
@@ -183,23 +186,32 @@ fn float(value: &Value, location: String) -> Result<f64, RequestError> {
     })
 }
 
+/// A number of 64 bits; larger ones, which Python takes, become the largest.
 pub(super) fn integer(value: &Value, location: String) -> Result<i64, RequestError> {
+    let wide = wide_integer(value, location)?;
+    Ok(i64::try_from(wide).unwrap_or(if wide < 0 { i64::MIN } else { i64::MAX }))
+}
+
+/// Where 64 bits end: 2^63.
+const EDGE: f64 = 9_223_372_036_854_775_808.0;
+
+/// A number as far as 128 bits go.
+pub(super) fn wide_integer(value: &Value, location: String) -> Result<i128, RequestError> {
     let (kind, reason) = match value {
-        Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(integer), _) => return Ok(integer),
-            (None, Some(float)) if float.fract() == 0.0 && float.abs() < 2f64.powi(53) => {
-                return Ok(float as i64);
+        Value::Number(number) => match (number.as_i64(), number.as_u64(), number.as_f64()) {
+            (Some(integer), ..) => return Ok(integer.into()),
+            (None, Some(integer), _) => return Ok(integer.into()),
+            // Beyond 64 bits a float is near the number only; that it is beyond is what counts.
+            (.., Some(float)) if float.fract() == 0.0 => {
+                let beyond = i128::from(float >= EDGE) - i128::from(float <= -EDGE);
+                return Ok((float as i128).saturating_add(beyond));
             }
-            (None, Some(float)) if float.fract() != 0.0 => (
+            _ => (
                 "int_from_float",
                 "Input should be a valid integer, got a number with a fractional part",
             ),
-            _ => (
-                "int_parsing_size",
-                "Unable to parse input string as an integer, exceeded maximum size",
-            ),
         },
-        Value::Bool(yes) => return Ok(i64::from(*yes)),
+        Value::Bool(yes) => return Ok(i128::from(*yes)),
         Value::String(text) => match text.trim().parse() {
             Ok(integer) => return Ok(integer),
             Err(_) => (
@@ -212,11 +224,11 @@ pub(super) fn integer(value: &Value, location: String) -> Result<i64, RequestErr
     Err(wrong_type(kind, location, reason, value))
 }
 
-fn boolean(value: &Value, location: String) -> Result<bool, RequestError> {
+pub(super) fn boolean(value: &Value, location: String) -> Result<bool, RequestError> {
     let parsed = match value {
         Value::Bool(yes) => Some(*yes),
-        Value::Number(number) if number.as_i64() == Some(0) => Some(false),
-        Value::Number(number) if number.as_i64() == Some(1) => Some(true),
+        Value::Number(number) if number.as_f64() == Some(0.0) => Some(false),
+        Value::Number(number) if number.as_f64() == Some(1.0) => Some(true),
         Value::String(text) => match text.to_ascii_lowercase().as_str() {
             "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
             "false" | "f" | "no" | "n" | "off" | "0" => Some(false),

@@ -2,11 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{ChatLogprobs, CompletionLogprobs, PromptLogprobs, Usage};
+
 /// A field of vLLM's that this server never fills.
 type Null = Option<()>;
-
-/// A field that is either absent or null.
-type NullIf = Option<Null>;
 
 /// What ended an answer besides an end-of-text token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,44 +17,8 @@ pub enum StopReason {
     Token(u32),
 }
 
-/// Tokens in and out.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Usage {
-    prompt_tokens: usize,
-    total_tokens: usize,
-    completion_tokens: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    prompt_tokens_details: NullIf,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    completion_tokens_details: NullIf,
-}
-
-impl Usage {
-    /// In a stream's last chunk.
-    #[must_use]
-    pub fn new(prompt_tokens: usize, completion_tokens: usize) -> Self {
-        let total_tokens = prompt_tokens + completion_tokens;
-        Self { prompt_tokens, total_tokens, completion_tokens, ..Self::default() }
-    }
-
-    /// In a whole response, which has both details.
-    #[must_use]
-    pub fn whole(prompt_tokens: usize, completion_tokens: usize) -> Self {
-        let details = Some(None);
-        Self {
-            prompt_tokens_details: details,
-            completion_tokens_details: details,
-            ..Self::new(prompt_tokens, completion_tokens)
-        }
-    }
-
-    /// In every chunk of a stream with continuous usage.
-    #[must_use]
-    pub fn so_far(prompt_tokens: usize, completion_tokens: usize) -> Self {
-        let completion_tokens_details = Some(None);
-        Self { completion_tokens_details, ..Self::new(prompt_tokens, completion_tokens) }
-    }
-}
+/// How an answer ended: the API's word, and what ended it.
+pub type Finish = (&'static str, Option<StopReason>);
 
 /// A whole `text_completion`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -102,27 +65,23 @@ impl CompletionResponse {
 
 /// One answer of a completion.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields carry the API's own names")]
 pub struct CompletionChoice {
-    index: usize,
-    text: String,
-    logprobs: Null,
-    finish_reason: Option<&'static str>,
-    stop_reason: Option<StopReason>,
-    token_ids: Null,
-    prompt_logprobs: Null,
-    prompt_token_ids: Null,
+    pub index: usize,
+    pub text: String,
+    pub logprobs: Option<CompletionLogprobs>,
+    pub finish_reason: Option<&'static str>,
+    pub stop_reason: Option<StopReason>,
+    pub token_ids: Option<Vec<u32>>,
+    pub prompt_logprobs: Option<PromptLogprobs>,
+    pub prompt_token_ids: Option<Vec<u32>>,
     routed_experts: Null,
 }
 
 impl CompletionChoice {
-    /// A finished answer.
+    /// A finished answer, its text alone.
     #[must_use]
-    pub fn new(
-        index: usize,
-        text: String,
-        finish_reason: &'static str,
-        stop_reason: Option<StopReason>,
-    ) -> Self {
+    pub fn new(index: usize, text: String, (finish_reason, stop_reason): Finish) -> Self {
         let finish_reason = Some(finish_reason);
         Self { index, text, finish_reason, stop_reason, ..Self::default() }
     }
@@ -145,24 +104,21 @@ pub struct CompletionChunk<'a> {
 
 /// One answer's part of a completion chunk.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields carry the API's own names")]
 pub struct CompletionChunkChoice {
-    index: usize,
-    text: String,
-    logprobs: Null,
-    finish_reason: Option<&'static str>,
-    stop_reason: Option<StopReason>,
-    prompt_token_ids: Null,
-    token_ids: Null,
+    pub index: usize,
+    pub text: String,
+    pub logprobs: Option<CompletionLogprobs>,
+    pub finish_reason: Option<&'static str>,
+    pub stop_reason: Option<StopReason>,
+    pub prompt_token_ids: Option<Vec<u32>>,
+    pub token_ids: Option<Vec<u32>>,
 }
 
 impl CompletionChunkChoice {
     /// More text, and perhaps the end.
     #[must_use]
-    pub fn new(
-        index: usize,
-        text: String,
-        finish: Option<(&'static str, Option<StopReason>)>,
-    ) -> Self {
+    pub fn new(index: usize, text: String, finish: Option<Finish>) -> Self {
         let (finish_reason, stop_reason) = finish.map_or((None, None), |(f, s)| (Some(f), s));
         Self { index, text, finish_reason, stop_reason, ..Self::default() }
     }
@@ -170,6 +126,7 @@ impl CompletionChunkChoice {
 
 /// A whole `chat.completion`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields carry the API's own names")]
 pub struct ChatResponse {
     id: String,
     object: &'static str,
@@ -179,9 +136,9 @@ pub struct ChatResponse {
     service_tier: Null,
     system_fingerprint: String,
     usage: Usage,
-    prompt_logprobs: Null,
-    prompt_token_ids: Null,
-    prompt_text: Null,
+    pub prompt_logprobs: Option<PromptLogprobs>,
+    pub prompt_token_ids: Option<Vec<u32>>,
+    pub prompt_text: Option<String>,
     kv_transfer_params: Null,
     ec_transfer_params: Null,
     metrics: Null,
@@ -230,25 +187,21 @@ struct AssistantMessage {
 
 /// One answer of a chat.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields carry the API's own names")]
 pub struct ChatChoice {
     index: usize,
     message: AssistantMessage,
-    logprobs: Null,
+    pub logprobs: Option<ChatLogprobs>,
     finish_reason: &'static str,
     stop_reason: Option<StopReason>,
-    token_ids: Null,
+    pub token_ids: Option<Vec<u32>>,
     routed_experts: Null,
 }
 
 impl ChatChoice {
-    /// A finished answer.
+    /// A finished answer, its text alone.
     #[must_use]
-    pub fn new(
-        index: usize,
-        content: String,
-        finish_reason: &'static str,
-        stop_reason: Option<StopReason>,
-    ) -> Self {
+    pub fn new(index: usize, content: String, (finish_reason, stop_reason): Finish) -> Self {
         let message = AssistantMessage {
             role: "assistant",
             content,
@@ -283,10 +236,12 @@ pub struct ChatChunk<'a> {
     pub usage: Option<Usage>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_fingerprint: Option<&'a str>,
+    /// Absent, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_token_ids: NullIf,
+    pub prompt_token_ids: Option<Option<Vec<u32>>>,
+    /// Absent, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub prompt_text: NullIf,
+    pub prompt_text: Option<Option<String>>,
 }
 
 /// What an answer gained.
@@ -300,15 +255,17 @@ pub struct Delta {
 
 /// One answer's part of a chat chunk.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[expect(missing_docs, reason = "the fields carry the API's own names")]
 pub struct ChatChunkChoice {
     index: usize,
     delta: Delta,
-    logprobs: Null,
+    pub logprobs: Option<ChatLogprobs>,
     finish_reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stop_reason: Option<Option<StopReason>>,
+    /// Absent, null, or there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    token_ids: NullIf,
+    pub token_ids: Option<Option<Vec<u32>>>,
 }
 
 impl ChatChunkChoice {
@@ -316,64 +273,23 @@ impl ChatChunkChoice {
     #[must_use]
     pub fn role(index: usize) -> Self {
         let delta = Delta { role: Some("assistant"), content: String::new() };
-        let (finish_reason, stop_reason, token_ids) = (None, None, None);
-        Self { index, delta, logprobs: None, finish_reason, stop_reason, token_ids }
+        Self { token_ids: None, ..Self::with(index, delta, None) }
+    }
+
+    /// A chunk that repeats what the answer starts with.
+    #[must_use]
+    pub fn echo(index: usize, content: String) -> Self {
+        Self { token_ids: None, ..Self::new(index, content, None) }
     }
 
     /// More text, and perhaps the end.
     #[must_use]
-    pub fn new(
-        index: usize,
-        content: String,
-        finish: Option<(&'static str, Option<StopReason>)>,
-    ) -> Self {
+    pub fn new(index: usize, content: String, finish: Option<Finish>) -> Self {
+        Self::with(index, Delta { role: None, content }, finish)
+    }
+
+    fn with(index: usize, delta: Delta, finish: Option<Finish>) -> Self {
         let (finish_reason, stop_reason) = finish.map_or((None, None), |(f, s)| (Some(f), Some(s)));
-        let delta = Delta { role: None, content };
         Self { index, delta, logprobs: None, finish_reason, stop_reason, token_ids: Some(None) }
-    }
-}
-
-/// `GET /v1/models`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ModelList {
-    object: &'static str,
-    data: Vec<ModelCard>,
-}
-
-impl ModelList {
-    /// The one model of this server.
-    #[must_use]
-    pub fn of(card: ModelCard) -> Self {
-        Self { object: "list", data: vec![card] }
-    }
-}
-
-/// A model.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ModelCard {
-    id: String,
-    object: &'static str,
-    created: u64,
-    owned_by: &'static str,
-    root: String,
-    parent: Null,
-    max_model_len: usize,
-    permission: [(); 0],
-}
-
-impl ModelCard {
-    /// A model. `created` is in seconds since 1970.
-    #[must_use]
-    pub fn new(id: &str, created: u64, max_model_len: usize) -> Self {
-        Self {
-            id: id.to_owned(),
-            object: "model",
-            created,
-            owned_by: "llm-systems-lab",
-            root: id.to_owned(),
-            parent: None,
-            max_model_len,
-            permission: [],
-        }
     }
 }

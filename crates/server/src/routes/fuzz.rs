@@ -11,8 +11,12 @@ use crate::error::ApiError;
 /// All that can be said of a body without a model.
 fn read_all(body: &[u8]) -> [Result<(), RequestError>; 4] {
     [
-        CompletionRequest::parse(body).and_then(|request| request.sampling.check()).map(drop),
-        ChatRequest::parse(body).and_then(|request| request.sampling.check()).map(drop),
+        CompletionRequest::parse(body)
+            .and_then(|request| request.sampling.check(2048, 49152, false))
+            .map(drop),
+        ChatRequest::parse(body)
+            .and_then(|request| request.sampling.check(2048, 49152, false))
+            .map(drop),
         TokenizeRequest::parse(body).map(drop),
         DetokenizeRequest::parse(body).map(drop),
     ]

@@ -8,7 +8,7 @@ use protocol::openai::{
     DetokenizeRequest, DetokenizeResponse, Message, RequestError, TokenizeInput, TokenizeRequest,
     TokenizeResponse,
 };
-use serving::{ChatMessage, TextCodec, TextError, TokenId};
+use serving::{ChatMessage, TextCodec, TextError};
 
 use super::read_json;
 use crate::error::ApiError;
@@ -25,8 +25,7 @@ pub(super) async fn off_thread<T: Send + 'static>(
 pub(super) fn chat_prompt(
     codec: &dyn TextCodec,
     messages: Vec<Message>,
-    add_special: bool,
-) -> Result<Vec<TokenId>, ApiError> {
+) -> Result<String, ApiError> {
     if messages.is_empty() {
         let reason = "Cannot apply chat template to an empty conversation. Provide at least one \
                       message."
@@ -37,8 +36,7 @@ pub(super) fn chat_prompt(
         .into_iter()
         .map(|Message { role, content }| ChatMessage { role, content })
         .collect();
-    let prompt = codec.apply_chat_template(&messages)?;
-    Ok(codec.encode(&prompt, add_special)?)
+    Ok(codec.apply_chat_template(&messages)?)
 }
 
 pub(super) async fn tokenize(
@@ -52,14 +50,21 @@ pub(super) async fn tokenize(
     let (_ticket, _in_flight) = server.admit()?;
     let ready = server.ready().await?;
     let max_model_len = ready.max_model_len;
-    let tokens = off_thread(move || match request.input {
-        TokenizeInput::Prompt(text) => Ok(ready.codec.encode(&text, request.add_special_tokens)?),
-        TokenizeInput::Messages(messages) => {
-            chat_prompt(ready.codec.as_ref(), messages, request.add_special_tokens)
-        }
+    let (tokens, token_strs) = off_thread(move || {
+        let codec = ready.codec.as_ref();
+        let add_special = request.add_special_tokens;
+        let tokens = match request.input {
+            TokenizeInput::Prompt(text) => codec.encode(&text, add_special)?,
+            TokenizeInput::Messages(messages) => {
+                codec.encode(&chat_prompt(codec, messages)?, add_special)?
+            }
+        };
+        let text = |&token| codec.decode(&[token], false);
+        let strs = request.return_token_strs.then(|| tokens.iter().map(text).collect());
+        Ok((tokens, strs.transpose()?))
     })
     .await?;
-    Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs: None }))
+    Ok(Json(TokenizeResponse { count: tokens.len(), max_model_len, tokens, token_strs }))
 }
 
 pub(super) async fn detokenize(

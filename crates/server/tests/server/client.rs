@@ -46,6 +46,13 @@ impl Pending {
         parse(&bytes)
     }
 
+    /// Reads to the end, where a start was read already.
+    pub(crate) fn rest(mut self, seen: &str) -> Reply {
+        let mut bytes = seen.as_bytes().to_vec();
+        self.0.read_to_end(&mut bytes).unwrap();
+        parse(&bytes)
+    }
+
     /// Reads until `text` came.
     pub(crate) fn read_until(&mut self, text: &str) -> String {
         let mut seen = Vec::new();

@@ -80,7 +80,8 @@ fn a_drain_waits_for_the_model_where_a_request_does() {
     let early = send_json(server.address, PATH, &body);
     wait_until("it is in", || server.load() == 1);
     server.drain();
-    wait_until("it drains", || post(server.address, PATH, &body).status == 503);
+    wait_until("it drains", || get(server.address, "/health").body.contains("shutting down"));
+    assert_eq!(post(server.address, PATH, &body).status, 503);
     go_on.send(()).unwrap();
     assert_eq!(early.reply().status, 200);
     server.join().unwrap();

@@ -95,7 +95,7 @@ impl Gate {
         self.steps.lock().unwrap().begun
     }
 
-    fn pass(&self) {
+    pub(crate) fn pass(&self) {
         let mut steps = self.steps.lock().unwrap();
         steps.begun += 1;
         let closed = |steps: &mut Steps| steps.permits == Some(0);
