@@ -137,7 +137,7 @@ fn chunk(id: usize, start: usize, tokens: Vec<TokenId>) -> Chunk {
     Chunk {
         sequence: SequenceId(id as u64),
         start,
-        tokens,
+        tokens: tokens.into(),
         block_table: (first..first + BLOCKS_EACH as u32).map(BlockId).collect(),
         samples: true,
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rayon::ThreadPool;
 use serving::{
     Chunk, Executor, ExecutorError, Logprobs, SampledToken, SamplingParams, SequenceId,
-    SequenceLogprobs, StepOutput, StepPlan, TokenId,
+    SequenceLogprobs, StepOutput, StepPlan, TokenId, Tokens,
 };
 
 use crate::batch::{Batch, Limits};
@@ -135,7 +135,7 @@ impl CandleExecutor {
             let part = Chunk {
                 sequence: chunk.sequence,
                 start: from,
-                tokens: prompt[from..end].to_vec(),
+                tokens: Tokens::from_slice(&prompt[from..end]),
                 block_table: chunk.block_table.clone(),
                 samples: false,
             };

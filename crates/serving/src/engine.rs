@@ -1,11 +1,10 @@
 //! The engine's inner loop: plan, execute, commit, and say what happened.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
+use crate::ids::SequenceSet;
 use crate::{
-    Executor, ExecutorError, Load, SamplingParams, Scheduler, Sequence, SequenceId,
+    Chunk, Executor, ExecutorError, Load, SamplingParams, Scheduler, Sequence, SequenceId,
     SequenceLogprobs, StepOutput, StepPlan, TokenId,
 };
 
@@ -73,15 +72,22 @@ pub enum EngineError {
 pub struct Engine {
     scheduler: Box<dyn Scheduler>,
     executor: Box<dyn Executor>,
-    /// The sequences that hold a place, and whether their prefill is complete.
-    prefilled: HashMap<SequenceId, bool>,
+    /// The sequences that hold a place.
+    placed: SequenceSet,
+    /// Those of them whose prefill is not complete.
+    prefilling: SequenceSet,
 }
 
 impl Engine {
     /// An idle engine.
     #[must_use]
     pub fn new(scheduler: Box<dyn Scheduler>, executor: Box<dyn Executor>) -> Self {
-        Self { scheduler, executor, prefilled: HashMap::new() }
+        Self {
+            scheduler,
+            executor,
+            placed: SequenceSet::default(),
+            prefilling: SequenceSet::default(),
+        }
     }
 
     /// Takes a new sequence.
@@ -94,7 +100,8 @@ impl Engine {
     pub fn remove(&mut self, id: SequenceId) {
         self.scheduler.remove(id);
         self.executor.release(id);
-        self.prefilled.remove(&id);
+        self.placed.remove(&id);
+        self.prefilling.remove(&id);
     }
 
     /// How full the scheduler is.
@@ -133,19 +140,11 @@ impl Engine {
         let ended = clock();
         self.scheduler.commit(&plan, &sampled, ended);
         for sample in &sampled {
-            let prefilled = self.prefilled.insert(sample.sequence, true) == Some(true);
-            if !prefilled {
-                progress.push(Progress {
-                    sequence: sample.sequence,
-                    at: ended,
-                    kind: ProgressKind::PrefillDone,
-                });
+            let (sequence, at) = (sample.sequence, ended);
+            if self.prefilling.remove(&sequence) {
+                progress.push(Progress { sequence, at, kind: ProgressKind::PrefillDone });
             }
-            progress.push(Progress {
-                sequence: sample.sequence,
-                at: ended,
-                kind: ProgressKind::Token(sample.token),
-            });
+            progress.push(Progress { sequence, at, kind: ProgressKind::Token(sample.token) });
         }
         Ok(Some(StepReport { started, ended, prefill_tokens, decode_tokens, progress, logprobs }))
     }
@@ -153,14 +152,16 @@ impl Engine {
 
     /// Who lost its place in this plan, and who got one.
     fn note_places(&mut self, plan: &StepPlan, at: Duration) -> Vec<Progress> {
-        let mut progress = Vec::new();
+        let mut progress = Vec::with_capacity(plan.chunks.len() + plan.preempted.len());
         for &sequence in &plan.preempted {
-            self.prefilled.remove(&sequence);
+            self.placed.remove(&sequence);
+            self.prefilling.remove(&sequence);
             progress.push(Progress { sequence, at, kind: ProgressKind::Preempted });
         }
         for chunk in &plan.chunks {
-            if let Entry::Vacant(place) = self.prefilled.entry(chunk.sequence) {
-                place.insert(false);
+            if !self.placed.contains(&chunk.sequence) {
+                self.placed.insert(chunk.sequence);
+                self.prefilling.insert(chunk.sequence);
                 let kind = ProgressKind::Scheduled { cached_tokens: chunk.start };
                 progress.push(Progress { sequence: chunk.sequence, at, kind });
             }
@@ -170,12 +171,8 @@ impl Engine {
 
     /// Tokens of the plan in prefill, and in decode.
     fn split(&self, plan: &StepPlan) -> (usize, usize) {
-        let decode = plan
-            .chunks
-            .iter()
-            .filter(|chunk| self.prefilled.get(&chunk.sequence) == Some(&true))
-            .map(|chunk| chunk.tokens.len())
-            .sum();
-        (plan.num_tokens() - decode, decode)
+        let in_prefill = |chunk: &&Chunk| self.prefilling.contains(&chunk.sequence);
+        let prefill = plan.chunks.iter().filter(in_prefill).map(|chunk| chunk.tokens.len()).sum();
+        (prefill, plan.num_tokens() - prefill)
     }
 }

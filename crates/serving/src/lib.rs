@@ -6,6 +6,7 @@
 //! The same code drives a live engine and a simulated one, and it compiles to WebAssembly.
 
 pub mod baseline;
+mod block_table;
 mod budget;
 mod engine;
 mod executor;
@@ -19,12 +20,13 @@ mod sequence;
 mod text;
 mod timeline;
 
+pub use block_table::BlockTable;
 pub use budget::{Demand, StepSample, TokenBudget};
 pub use engine::{Engine, EngineError, Progress, ProgressKind, StepReport};
 pub use executor::{Executor, ExecutorError, SampledToken, SamplingParams, StepOutput};
-pub use ids::{BlockId, SequenceId, TokenId};
+pub use ids::{BlockId, SequenceId, SequenceMap, TokenId};
 pub use logprobs::{Logprobs, SequenceLogprobs, TokenLogprob};
-pub use plan::{Chunk, StepPlan};
+pub use plan::{Chunk, Outcomes, StepPlan, Tokens};
 pub use pool::{BlockPool, OutOfBlocks, PoolStats, blocks_for};
 pub use recorder::{FinishReason, Recorder, RequestSummary};
 pub use scheduler::{LimitError, Load, Scheduler, SchedulerLimits};

@@ -1,6 +1,6 @@
 //! Who owns which block of KV-cache memory.
 
-use crate::{BlockId, SequenceId, TokenId};
+use crate::{BlockTable, SequenceId, TokenId};
 
 /// Not enough free blocks. Nothing was changed by the call that returns this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +64,7 @@ pub trait BlockPool: Send {
     fn publish(&mut self, id: SequenceId, tokens: &[TokenId]);
 
     /// The sequence's blocks in token order; empty for an unknown sequence.
-    fn block_table(&self, id: SequenceId) -> &[BlockId];
+    fn block_table(&self, id: SequenceId) -> BlockTable;
 
     /// Gives up all blocks of a sequence. An unknown one is no error: finishing and aborting may race.
     fn free(&mut self, id: SequenceId);

@@ -36,6 +36,7 @@ impl Sequence {
     ///
     /// The whole prompt at first; one in steady decode; prompt and generated tokens again after a
     /// preemption that recomputes.
+    #[inline]
     #[must_use]
     pub fn pending(&self) -> usize {
         self.tokens.len() - self.computed
@@ -48,8 +49,17 @@ impl Sequence {
     }
 
     /// How many tokens were generated so far.
+    #[inline]
     #[must_use]
     pub fn generated(&self) -> usize {
         self.tokens.len() - self.prompt_len
+    }
+
+    /// Takes the outcome of a step: the cache holds its first `computed` tokens now. A token that was sampled is
+    /// appended; the cache does not hold it, the next step feeds it.
+    #[inline]
+    pub fn commit(&mut self, computed: usize, sampled: Option<TokenId>) {
+        self.computed = computed;
+        self.tokens.extend(sampled);
     }
 }

@@ -96,7 +96,7 @@ fn times(each: Duration, count: usize) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use serving::{Chunk, SequenceId};
+    use serving::{BlockTable, Chunk, SequenceId};
 
     use super::*;
 
@@ -104,8 +104,8 @@ mod tests {
         let chunk = |(index, &(start, count)): (usize, &(usize, usize))| Chunk {
             sequence: SequenceId(index as u64),
             start,
-            tokens: vec![0; count],
-            block_table: Vec::new(),
+            tokens: std::iter::repeat_n(0, count).collect(),
+            block_table: BlockTable::default(),
             samples: true,
         };
         StepPlan { chunks: chunks.iter().enumerate().map(chunk).collect(), preempted: Vec::new() }

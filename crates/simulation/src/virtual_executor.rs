@@ -73,7 +73,9 @@ impl Executor for VirtualExecutor {
             sequence: chunk.sequence,
             token: answer_token(chunk.sequence, chunk.end()),
         };
-        Ok(sampling.map(sample).collect::<Vec<_>>().into())
+        let mut sampled = Vec::with_capacity(plan.chunks.len());
+        sampled.extend(sampling.map(sample));
+        Ok(sampled.into())
     }
 }
 

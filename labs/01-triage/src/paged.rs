@@ -11,7 +11,10 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-use serving::{BlockId, BlockPool, OutOfBlocks, PoolStats, SequenceId, TokenId, blocks_for};
+use serving::{
+    BlockId, BlockPool, BlockTable, OutOfBlocks, PoolStats, SequenceId, SequenceMap, TokenId,
+    blocks_for,
+};
 use sha2::{Digest, Sha256};
 
 use crate::free_list::FreeList;
@@ -50,7 +53,7 @@ struct Block {
 /// What one sequence holds.
 #[derive(Debug)]
 struct Holding {
-    table: Vec<BlockId>,
+    table: BlockTable,
     /// How many leading blocks of `table` are full and hashed.
     full: usize,
     /// The hash of the last of those.
@@ -68,7 +71,7 @@ pub struct PagedPool {
     free: FreeList,
     /// The block that holds this content.
     cached: HashMap<BlockHash, BlockId>,
-    holdings: HashMap<SequenceId, Holding>,
+    holdings: SequenceMap<Holding>,
     stats: PoolStats,
 }
 
@@ -86,7 +89,7 @@ impl PagedPool {
             blocks: vec![Block::default(); num_blocks],
             free: FreeList::full(u32::try_from(num_blocks).expect("num_blocks fits a BlockId")),
             cached: HashMap::new(),
-            holdings: HashMap::new(),
+            holdings: SequenceMap::default(),
             stats: PoolStats::default(),
         }
     }
@@ -180,15 +183,19 @@ impl BlockPool for PagedPool {
             self.stats.prefix_queries += tokens.len() as u64;
             self.stats.prefix_hits += cached_tokens as u64;
         }
-        self.holdings.insert(id, Holding { full: hits.len(), table: hits, parent });
+        self.holdings.insert(id, Holding { full: hits.len(), table: hits.into(), parent });
         Ok(cached_tokens)
     }
 
     fn allocate(&mut self, id: SequenceId, num_tokens: usize) -> Result<(), OutOfBlocks> {
-        let needed =
-            blocks_for(num_tokens, self.block_size).saturating_sub(self.block_table(id).len());
+        let blocks = blocks_for(num_tokens, self.block_size);
+        let held = self.holdings.get(&id).map(|holding| holding.table.len());
+        if held.is_some_and(|held| held >= blocks) {
+            return Ok(());
+        }
+        let needed = blocks - held.unwrap_or(0);
         let free = self.free.len();
-        if needed > free || !self.holdings.contains_key(&id) {
+        if needed > free || held.is_none() {
             return Err(OutOfBlocks { needed, free });
         }
         let taken: Vec<BlockId> = std::iter::from_fn(|| self.take_block()).take(needed).collect();
@@ -212,8 +219,8 @@ impl BlockPool for PagedPool {
         // ANCHOR_END: task_1_4_publish
     }
 
-    fn block_table(&self, id: SequenceId) -> &[BlockId] {
-        self.holdings.get(&id).map_or(&[], |holding| holding.table.as_slice())
+    fn block_table(&self, id: SequenceId) -> BlockTable {
+        self.holdings.get(&id).map(|holding| holding.table.clone()).unwrap_or_default()
     }
 
     fn free(&mut self, id: SequenceId) {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use serving::baseline::FixedBudget;
 use serving::{
     BlockPool, Chunk, Demand, Load, SampledToken, Scheduler, SchedulerLimits, Sequence, SequenceId,
-    StepPlan, StepSample, TokenBudget,
+    StepPlan, StepSample, TokenBudget, Tokens,
 };
 
 use crate::preemption::preempt_last;
@@ -142,10 +142,8 @@ impl<P> ContinuousScheduler<P> {
         demand
     }
 
-    /// Before the sampled tokens are appended: what the step that ran was made of.
-    fn sample(&self, plan: &StepPlan, now: Duration) -> StepSample {
-        let ran = |sequence: &&Sequence| decodes(sequence) && plan.chunk(sequence.id).is_some();
-        let decode_tokens = self.running.iter().filter(ran).count();
+    /// What the step that ran was made of.
+    fn sample(&self, plan: &StepPlan, decode_tokens: usize, now: Duration) -> StepSample {
         StepSample {
             prefill_tokens: plan.num_tokens() - decode_tokens,
             decode_tokens,
@@ -165,8 +163,8 @@ fn chunk<P: BlockPool>(pool: &P, sequence: &Sequence, count: usize) -> Chunk {
     Chunk {
         sequence: sequence.id,
         start: sequence.computed,
-        tokens: sequence.tokens[sequence.computed..end].to_vec(),
-        block_table: pool.block_table(sequence.id).to_vec(),
+        tokens: Tokens::from_slice(&sequence.tokens[sequence.computed..end]),
+        block_table: pool.block_table(sequence.id),
         samples: end == sequence.tokens.len(),
     }
 }
@@ -180,14 +178,18 @@ impl<P: BlockPool> Scheduler for ContinuousScheduler<P> {
 
     fn remove(&mut self, id: SequenceId) -> bool {
         self.pool.free(id);
-        let before = self.waiting.len() + self.running.len();
-        self.waiting.retain(|sequence| sequence.id != id);
-        self.running.retain(|sequence| sequence.id != id);
-        before > self.waiting.len() + self.running.len()
+        let is_it = |sequence: &Sequence| sequence.id == id;
+        if let Some(index) = self.running.iter().position(is_it) {
+            self.running.remove(index);
+            return true;
+        }
+        let place = self.waiting.iter().position(is_it);
+        place.and_then(|index| self.waiting.remove(index)).is_some()
     }
 
     fn plan(&mut self, now: Duration) -> StepPlan {
         let mut plan = StepPlan::default();
+        plan.chunks.reserve(self.running.len() + 1);
         let demand = self.demand();
         let mut budget = self.budget.next(&demand).min(demand.limit);
         self.planned_at = now;
@@ -200,21 +202,21 @@ impl<P: BlockPool> Scheduler for ContinuousScheduler<P> {
     }
 
     fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], now: Duration) {
-        self.budget.observe(&self.sample(plan, now));
+        let mut outcomes = plan.outcomes(sampled);
+        let mut decode_tokens = 0;
         for sequence in &mut self.running {
-            let Some(chunk) = plan.chunk(sequence.id) else { continue };
-            // The chunk's tokens are in the cache now:
-            // - `computed` reaches the end of the chunk,
-            // - `publish` the tokens computed so far, so that the pool may share full blocks,
-            // - append the token that `sampled` has for this sequence, if it has one. It is not
-            //   computed yet: it is the one that the next step feeds.
+            let Some((chunk, token)) = outcomes.of(sequence.id) else { continue };
+            decode_tokens += usize::from(decodes(sequence));
+            // The chunk's tokens are in the cache now. `Sequence::commit` takes note: how many
+            // leading tokens it holds from now on, and the new `token`, which is not computed yet:
+            // it is the one that the next step feeds. Then `publish` what is computed, and no token
+            // more, so that the pool may share full blocks.
             // ANCHOR: task_1_3_commit
-            sequence.computed = chunk.end();
+            sequence.commit(chunk.end(), token);
             self.pool.publish(sequence.id, &sequence.tokens[..sequence.computed]);
-            let new = sampled.iter().filter(|sample| sample.sequence == sequence.id);
-            sequence.tokens.extend(new.map(|sample| sample.token));
             // ANCHOR_END: task_1_3_commit
         }
+        self.budget.observe(&self.sample(plan, decode_tokens, now));
     }
 
     fn load(&self) -> Load {

@@ -40,7 +40,7 @@ pub(super) fn chunk(
     Chunk {
         sequence: SequenceId(sequence),
         start: range.start,
-        tokens: tokens[range].to_vec(),
+        tokens: serving::Tokens::from_slice(&tokens[range]),
         block_table: table.iter().map(|&block| BlockId(block)).collect(),
         samples: true,
     }

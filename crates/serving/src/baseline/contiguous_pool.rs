@@ -1,8 +1,9 @@
 //! Memory as engines handed it out before paging: room for the longest possible sequence, up front.
 
-use std::collections::HashMap;
-
-use crate::{BlockId, BlockPool, OutOfBlocks, PoolStats, SequenceId, TokenId, blocks_for};
+use crate::{
+    BlockId, BlockPool, BlockTable, OutOfBlocks, PoolStats, SequenceId, SequenceMap, TokenId,
+    blocks_for,
+};
 
 /// Reserves `max_len` slots for every sequence when it is admitted, shares nothing and remembers nothing.
 ///
@@ -14,7 +15,7 @@ pub struct ContiguousPool {
     block_size: usize,
     num_blocks: usize,
     free: Vec<BlockId>,
-    tables: HashMap<SequenceId, Vec<BlockId>>,
+    tables: SequenceMap<BlockTable>,
     prefix_queries: u64,
 }
 
@@ -31,7 +32,7 @@ impl ContiguousPool {
             block_size,
             num_blocks,
             free: (0..last).rev().map(BlockId).collect(),
-            tables: HashMap::new(),
+            tables: SequenceMap::default(),
             prefix_queries: 0,
         }
     }
@@ -63,25 +64,27 @@ impl BlockPool for ContiguousPool {
             return Err(OutOfBlocks { needed, free: self.free.len() });
         }
         let table = self.free.split_off(self.free.len() - needed);
-        self.tables.insert(id, table);
+        self.tables.insert(id, table.into());
         self.prefix_queries += tokens.len() as u64;
         Ok(0)
     }
 
     fn allocate(&mut self, id: SequenceId, num_tokens: usize) -> Result<(), OutOfBlocks> {
         let needed = blocks_for(num_tokens, self.block_size);
-        let held = self.block_table(id).len();
+        let held = self.tables.get(&id).map_or(0, |table| table.len());
         if needed > held { Err(OutOfBlocks { needed: needed - held, free: 0 }) } else { Ok(()) }
     }
 
     fn publish(&mut self, _id: SequenceId, _tokens: &[TokenId]) {}
 
-    fn block_table(&self, id: SequenceId) -> &[BlockId] {
-        self.tables.get(&id).map_or(&[], Vec::as_slice)
+    fn block_table(&self, id: SequenceId) -> BlockTable {
+        self.tables.get(&id).cloned().unwrap_or_default()
     }
 
     fn free(&mut self, id: SequenceId) {
-        self.free.extend(self.tables.remove(&id).unwrap_or_default());
+        if let Some(table) = self.tables.remove(&id) {
+            self.free.extend_from_slice(&table);
+        }
     }
 
     fn stats(&self) -> PoolStats {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::{
     BlockPool, Chunk, Load, SampledToken, Scheduler, SchedulerLimits, Sequence, SequenceId,
-    StepPlan,
+    StepPlan, Tokens,
 };
 
 /// First come, first served, in batches that are never refilled.
@@ -72,8 +72,8 @@ impl<P: BlockPool> Scheduler for StaticScheduler<P> {
             plan.chunks.push(Chunk {
                 sequence: sequence.id,
                 start: sequence.computed,
-                tokens: sequence.tokens[sequence.computed..end].to_vec(),
-                block_table: self.pool.block_table(sequence.id).to_vec(),
+                tokens: Tokens::from_slice(&sequence.tokens[sequence.computed..end]),
+                block_table: self.pool.block_table(sequence.id),
                 samples: end == sequence.tokens.len(),
             });
         }
@@ -82,12 +82,11 @@ impl<P: BlockPool> Scheduler for StaticScheduler<P> {
     // ANCHOR_END: book_plan
 
     fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], _now: Duration) {
+        let mut outcomes = plan.outcomes(sampled);
         for sequence in &mut self.batch {
-            let Some(chunk) = plan.chunk(sequence.id) else { continue };
-            sequence.computed = chunk.end();
-            self.pool.publish(sequence.id, &sequence.tokens[..sequence.computed]);
-            let new = sampled.iter().filter(|sample| sample.sequence == sequence.id);
-            sequence.tokens.extend(new.map(|sample| sample.token));
+            if let Some((chunk, token)) = outcomes.of(sequence.id) {
+                sequence.commit(chunk.end(), token);
+            }
         }
     }
 
