@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serving::TokenId;
+use workload::scramble;
 
 /// One request to a fleet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +53,23 @@ pub enum Prompt {
         /// Tokens in all, the prefix included.
         tokens: usize,
     },
+    /// Stretches, some of which other prompts share: from a workload or a trace.
+    Segments(workload::Prompt),
     /// Exactly these.
     Tokens(Vec<TokenId>),
+}
+
+/// A request of a workload or of a trace.
+impl From<workload::TimedRequest> for Arrival {
+    fn from(timed: workload::TimedRequest) -> Self {
+        Self {
+            at: timed.at,
+            prompt: Prompt::Segments(timed.request.prompt),
+            output_tokens: timed.request.output_tokens as usize,
+            max_tokens: None,
+            abort_at: None,
+        }
+    }
 }
 
 impl Prompt {
@@ -62,6 +78,7 @@ impl Prompt {
     pub fn len(&self) -> usize {
         match self {
             Self::Unique(tokens) | Self::Shared { tokens, .. } => *tokens,
+            Self::Segments(prompt) => prompt.tokens(),
             Self::Tokens(tokens) => tokens.len(),
         }
     }
@@ -80,6 +97,13 @@ impl Prompt {
         let mut made = Vec::new();
         match self {
             Self::Tokens(tokens) => made = tokens,
+            Self::Segments(prompt) => {
+                made.reserve_exact(prompt.tokens() + room);
+                for segment in prompt.segments {
+                    let first = scramble(segment.id, 0) as TokenId;
+                    made.extend(count_from(first).take(segment.tokens as usize));
+                }
+            }
             Self::Unique(tokens) => {
                 made.reserve_exact(tokens + room);
                 made.extend(run(index << 1).take(tokens));
@@ -96,8 +120,11 @@ impl Prompt {
 
 /// The tokens of one owner. The factor is odd, so no two of 2^32 owners start at the same number.
 fn run(owner: u64) -> impl Iterator<Item = TokenId> {
-    let first = (owner as u32).wrapping_mul(0x9e37_79b1);
-    (0..).map(move |position: u32| first.wrapping_add(position))
+    count_from((owner as TokenId).wrapping_mul(0x9e37_79b1))
+}
+
+fn count_from(first: TokenId) -> impl Iterator<Item = TokenId> {
+    (0..).map(move |position: TokenId| first.wrapping_add(position))
 }
 
 #[cfg(test)]
@@ -116,5 +143,16 @@ mod tests {
             assert!(one.iter().zip(tokens).all(|(a, b)| a != b));
         }
         assert_eq!((unique.len(), prompt(4).len()), (8, 8));
+    }
+
+    #[test]
+    fn segments_of_one_id_are_equal() {
+        let prompt = |ids: [u64; 2]| {
+            let segments = ids.map(|id| workload::Segment { id, tokens: 4 }).to_vec();
+            Prompt::Segments(workload::Prompt { segments }).into_tokens(0, 0)
+        };
+        let (one, two) = (prompt([7, 8]), prompt([7, 9]));
+        assert_eq!(one[..4], two[..4]);
+        assert!(one[4..].iter().zip(&two[4..]).all(|(a, b)| a != b));
     }
 }

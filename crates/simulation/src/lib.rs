@@ -38,3 +38,4 @@ pub use request::{Outcome, RequestRecord, Slo};
 pub use route::{ReplicaView, RoundRobin, Route};
 pub use series::Series;
 pub use shape::{ModelShape, ShapeError};
+pub use virtual_executor::Binding;

@@ -12,7 +12,6 @@ pub(crate) struct Live {
     /// Its place in the journal.
     pub(crate) index: usize,
     arrived: u64,
-    pub(crate) max_len: usize,
     pub(crate) max_new_tokens: u32,
     /// Tokens after which it ends, one way or the other.
     pub(crate) end: u32,
@@ -33,7 +32,6 @@ impl Live {
         let mut live = Self {
             index,
             arrived: nanos(arrival.at),
-            max_len: arrival.max_len(),
             max_new_tokens: max_new_tokens as u32,
             end: arrival.output_tokens.clamp(1, max_new_tokens) as u32,
             outcome: if cut { Outcome::Length } else { Outcome::Stop },

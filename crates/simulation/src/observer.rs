@@ -13,7 +13,7 @@ pub struct ObservedStep<'a> {
     pub report: &'a StepReport,
     /// What it cost, faults included; `None` for a step that only preempted.
     pub time: Option<StepTime>,
-    /// What bound it: a part of its time, or what kept waiting requests out.
+    /// What bound it, as the replica's [`Binding`](crate::Binding) says; a step that only preempted lacked KV blocks.
     pub binds: Limit,
     /// The load at its end, with finished sequences removed.
     pub load: Load,

@@ -11,10 +11,10 @@ use crate::journal::Journal;
 use crate::live::Live;
 use crate::report::ReplicaReport;
 use crate::ring::Ring;
-use crate::virtual_executor::{VirtualClock, VirtualExecutor};
+use crate::virtual_executor::{VirtualClock, VirtualExecutor, Watched};
 use crate::{
-    Arrival, Fault, Limit, ObservedStep, Observer, Outcome, ReplicaView, RequestRecord, StepCost,
-    StepTime,
+    Arrival, Binding, Fault, Limit, ObservedStep, Observer, Outcome, ReplicaView, RequestRecord,
+    StepCost, StepTime,
 };
 
 /// Plans without a single token that are asked for in a row before a replica waits for news.
@@ -85,8 +85,10 @@ impl Replica {
         cost: impl StepCost + 'static,
     ) -> Self {
         let clock = VirtualClock::default();
-        let executor = VirtualExecutor { cost: Box::new(cost), clock: clock.clone() };
+        let executor =
+            VirtualExecutor { cost: Box::new(cost), limits: spec.limits, clock: clock.clone() };
         let load = scheduler.load();
+        let scheduler = Box::new(Watched { scheduler, clock: clock.clone() });
         Self {
             spec,
             engine: Engine::new(scheduler, Box::new(executor)),
@@ -108,6 +110,14 @@ impl Replica {
     #[must_use]
     pub fn with_fault(self, fault: Fault) -> Self {
         self.clock.add_fault(fault);
+        self
+    }
+
+    /// Lets `binding` say what bound each step. Without, it is the largest part of the step's time, and what keeps
+    /// requests waiting is not told.
+    #[must_use]
+    pub fn with_binding(self, binding: Binding) -> Self {
+        self.clock.set_binding(binding);
         self
     }
 
@@ -179,7 +189,7 @@ impl Replica {
             let Some(report) = self.engine.step(&|| clock.now())? else { return Ok(None) };
             let time = self.clock.step();
             let load = self.engine.load();
-            let binds = self.binding_limit(&report, time, load);
+            let binds = self.clock.binds().unwrap_or(Limit::KvCapacity);
             let ended = report.ended;
             self.step = Some(InFlight { report, time, binds });
             if time.is_some() {
@@ -309,25 +319,6 @@ impl Replica {
             preemptions: record.preemptions,
         };
         journal.observer.request(replica, &live.timeline, &summary);
-    }
-
-    /// What bound a step. Where requests wait although the step could have fed more tokens, it is what kept them
-    /// out: places, or blocks for the one at the head of the queue. Else it is the largest part of its time.
-    fn binding_limit(&self, report: &StepReport, time: Option<StepTime>, load: Load) -> Limit {
-        let fed = report.prefill_tokens + report.decode_tokens;
-        let preempted = report.progress.iter().take(1).any(|p| p.kind == ProgressKind::Preempted);
-        if preempted {
-            return Limit::KvCapacity;
-        }
-        if load.waiting > 0 && fed < self.spec.limits.max_num_batched_tokens {
-            if load.running >= self.spec.limits.max_num_seqs {
-                return Limit::Queue;
-            }
-            let head = self.live.iter().find(|live| !live.placed).map_or(0, |live| live.max_len);
-            let needed = blocks_for(head, self.spec.block_size);
-            return if needed > load.blocks_free { Limit::KvCapacity } else { Limit::Queue };
-        }
-        time.map_or(Limit::HostOverhead, |time| time.binds)
     }
 
     fn count(&mut self, report: &StepReport, time: Option<StepTime>, binds: Limit) {

@@ -4,11 +4,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serving::{
-    Executor, ExecutorError, SampledToken, SamplingParams, SequenceId, StepOutput, StepPlan,
-    TokenId,
+    Executor, ExecutorError, Load, SampledToken, SamplingParams, Scheduler, SchedulerLimits,
+    Sequence, SequenceId, StepOutput, StepPlan, TokenId,
 };
 
-use crate::{Fault, StepCost, StepTime};
+use crate::{Fault, Limit, StepCost, StepTime};
+
+/// Says what bound a step: a part of its time, or what kept waiting requests out of it. Gets the plan, its time, the
+/// load right after planning, and the scheduler's limits.
+pub type Binding = fn(&StepPlan, &StepTime, &Load, SchedulerLimits) -> Limit;
 
 /// The clock of one replica, shared between its executor, which moves it, and whoever drives its engine.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +23,10 @@ struct State {
     now: Duration,
     step: Option<StepTime>,
     faults: Vec<Fault>,
+    /// Right after the step was planned.
+    planned: Load,
+    binding: Option<Binding>,
+    binds: Option<Limit>,
 }
 
 impl VirtualClock {
@@ -27,6 +35,16 @@ impl VirtualClock {
         let mut state = self.state();
         state.now = now;
         state.step = None;
+        state.binds = None;
+    }
+
+    pub(crate) fn set_binding(&self, binding: Binding) {
+        self.state().binding = Some(binding);
+    }
+
+    /// What bound the step that was executed since the clock was set.
+    pub(crate) fn binds(&self) -> Option<Limit> {
+        self.state().binds
     }
 
     pub(crate) fn add_fault(&self, fault: Fault) {
@@ -51,6 +69,7 @@ impl VirtualClock {
 /// Predicts each step and samples tokens that nobody reads.
 pub(crate) struct VirtualExecutor {
     pub(crate) cost: Box<dyn StepCost>,
+    pub(crate) limits: SchedulerLimits,
     pub(crate) clock: VirtualClock,
 }
 
@@ -68,6 +87,8 @@ impl Executor for VirtualExecutor {
         let step = state.faults.iter().fold(predicted, |step, fault| fault.apply(now, step));
         state.now += step.total;
         state.step = Some(step);
+        let binding = |binding: Binding| binding(plan, &step, &state.planned, self.limits);
+        state.binds = Some(state.binding.map_or(step.binds, binding));
         let sampling = plan.chunks.iter().filter(|chunk| chunk.samples);
         let sample = |chunk: &serving::Chunk| SampledToken {
             sequence: chunk.sequence,
@@ -76,6 +97,38 @@ impl Executor for VirtualExecutor {
         let mut sampled = Vec::with_capacity(plan.chunks.len());
         sampled.extend(sampling.map(sample));
         Ok(sampled.into())
+    }
+}
+
+/// A scheduler whose load is looked at between planning a step and executing it.
+pub(crate) struct Watched {
+    pub(crate) scheduler: Box<dyn Scheduler>,
+    pub(crate) clock: VirtualClock,
+}
+
+// === impl Scheduler for Watched ===
+
+impl Scheduler for Watched {
+    fn add(&mut self, sequence: Sequence) {
+        self.scheduler.add(sequence);
+    }
+
+    fn remove(&mut self, id: SequenceId) -> bool {
+        self.scheduler.remove(id)
+    }
+
+    fn plan(&mut self, now: Duration) -> StepPlan {
+        let plan = self.scheduler.plan(now);
+        self.clock.state().planned = self.scheduler.load();
+        plan
+    }
+
+    fn commit(&mut self, plan: &StepPlan, sampled: &[SampledToken], now: Duration) {
+        self.scheduler.commit(plan, sampled, now);
+    }
+
+    fn load(&self) -> Load {
+        self.scheduler.load()
     }
 }
 

@@ -200,14 +200,21 @@ fn requests_of_one_instant_share_their_first_step() {
 }
 
 #[test]
-fn what_keeps_requests_waiting_is_named() {
-    let bound = |arrivals: Vec<Arrival>| run(1, &arrivals).summary(&Slo::default()).bound_by;
-    let many = bound((0..12).map(|_| Arrival::new(ms(0), 10, 10)).collect());
-    assert!(many[&Limit::Queue] > 0.5, "{many:?}");
-    let long = bound((0..3).map(|_| Arrival::new(ms(0), 100, 2000)).collect());
-    assert!(long[&Limit::KvCapacity] > 0.5, "{long:?}");
-    let calm = bound(vec![Arrival::new(ms(0), 10, 10)]);
-    assert_eq!(calm.keys().copied().collect::<Vec<_>>(), [Limit::HostOverhead]);
+fn a_binding_sees_each_plan_with_the_load_that_it_leaves_behind() {
+    let arrivals: Vec<_> = (0..6).map(|_| Arrival::new(ms(0), 10, 10)).collect();
+    let replica = replica(spec(4)).with_binding(|plan, time, load, limits| {
+        assert_eq!(
+            (plan.chunks.len(), load.running, limits.max_num_seqs),
+            (load.running, load.running, 4)
+        );
+        if load.waiting > 0 { Limit::Queue } else { time.binds }
+    });
+    let report =
+        Fleet::new(vec![replica], RoundRobin::default()).run(arrivals.clone(), NO_END).unwrap();
+    let bound_by = &report.replicas[0].bound_by;
+    assert_eq!((bound_by[&Limit::Queue], bound_by[&Limit::HostOverhead]), (10, 10));
+    let untold = run(1, &arrivals);
+    assert_eq!(untold.replicas[0].bound_by.keys().collect::<Vec<_>>(), [&Limit::HostOverhead]);
 }
 
 #[test]
