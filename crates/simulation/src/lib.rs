@@ -2,7 +2,7 @@
 //!
 //! The fleet drives the same [`serving::Scheduler`] that serves real traffic. Only the executor is
 //! replaced: instead of a model it asks a [`StepCost`] how long the step would take. Pure: no I/O,
-//! no thread, no real clock.
+//! no thread, no real clock, but for [`real_time`], which lets a pod sleep through its steps.
 
 mod arrival;
 mod bench_serve;
@@ -15,6 +15,7 @@ mod fleet;
 mod journal;
 mod live;
 mod observer;
+pub mod real_time;
 mod replica;
 mod report;
 mod request;
