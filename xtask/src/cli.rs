@@ -11,6 +11,8 @@ use course::TaskId;
   cargo xtask lab 1              build, run and grade what you wrote in labs/01-triage
   cargo xtask lab 1 --watch      the same, again after every save
   cargo xtask lab 1 hint 1.2     the next hint for a task
+  cargo xtask load --rate 10 -n 200
+                                 load on a server, and the latencies that its users see
   cargo xtask book --open        read the course
   cargo xtask doctor             what this machine lacks
 
@@ -33,6 +35,13 @@ pub(crate) enum Command {
     /// Fetch and list the course's models
     #[command(subcommand)]
     Model(ModelCommand),
+    /// Put load on a server, and see what its users would see (`cargo xtask load --help`)
+    #[command(disable_help_flag = true)]
+    Load {
+        /// Handed to the load generator as they are
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<std::ffi::OsString>,
+    },
     /// Serve the course's book on this machine
     Book {
         /// Open it in the browser

@@ -58,6 +58,7 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
         Some(Command::Lab(args)) => lab::run(&root, args, stop),
         Some(Command::Doctor { json }) => doctor::run(&root, json),
         Some(Command::Model(command)) => programs::model(&root, &command, stop),
+        Some(Command::Load { arguments }) => programs::load(&root, &arguments, stop),
         Some(Command::Book { open, port }) => programs::book(&root, open, port, stop),
         Some(Command::Bench { args }) => programs::bench(&root, &args, stop),
         Some(Command::Test(args)) => ci::run(&root, &args, stop),

@@ -1,5 +1,6 @@
-//! The programs that are built when they are first needed: the model store, the book and the benches.
+//! The programs that are built when they are first needed: model store, load generator, book, benches.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -23,6 +24,13 @@ pub(crate) fn model(root: &Path, command: &ModelCommand, stop: &Stop) -> Result<
     };
     let mut command = program(root, "model-store", "about a minute");
     command.arg(arguments.0).args(arguments.1);
+    status(run(&mut command, stop)?)
+}
+
+/// `cargo xtask load ...`.
+pub(crate) fn load(root: &Path, arguments: &[OsString], stop: &Stop) -> Result<u8> {
+    let mut command = program(root, "loadgen", "half a minute");
+    command.args(arguments);
     status(run(&mut command, stop)?)
 }
 
