@@ -38,6 +38,11 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         model: Option<PathBuf>,
     },
+    /// The load generator beside wrk, oha, aiperf and others: its cost, and whether it is on time
+    Loadgen {
+        #[command(flatten)]
+        run: RunArgs,
+    },
     /// Show a saved result as a table
     Show {
         /// What `--json` or an earlier run wrote

@@ -7,6 +7,7 @@
 mod compare;
 pub mod engine;
 mod error;
+pub mod loadgen;
 mod machine;
 mod on_demand;
 mod own;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::{
     BenchError, BenchResult, Comparison, Installed, Machine, Peer, Places, Progress, Row, SCHEMA,
-    choose, engine, install_all, markdown, svg, terminal, write,
+    choose, engine, install_all, loadgen, markdown, svg, terminal, write,
 };
 use clap::Parser;
 use grader::Stop;
@@ -60,6 +60,17 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
             };
             measure(&bench, &run, stop, |peers, on| {
                 engine::prepare(&settings, peers, on.places, on.progress, stop)
+            })
+        }
+        Some(Command::Loadgen { run }) => {
+            let bench = Bench {
+                name: "loadgen",
+                peers: loadgen::PEERS,
+                rounds: loadgen::ROUNDS[usize::from(run.quick)],
+                notes: loadgen::notes(),
+            };
+            measure(&bench, &run, stop, |peers, on| {
+                loadgen::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
     }
@@ -140,7 +151,11 @@ fn command() -> String {
 }
 
 fn list() -> Result<u8> {
-    for (name, about, peers) in [("engine", "prefill and decode", engine::PEERS)] {
+    let benches = [
+        ("engine", "prefill and decode", engine::PEERS),
+        ("loadgen", "cost of a request, and arrivals on time", loadgen::PEERS),
+    ];
+    for (name, about, peers) in benches {
         anstream::println!("{name}: {about}");
         for peer in peers {
             let when = if peer.by_default { "" } else { " (only with --against)" };

@@ -30,7 +30,7 @@ impl OnDemand {
         round_limit: Duration,
         stop: &Stop,
     ) -> Result<Self, BenchError> {
-        let process = Process::start(&task.asked())?;
+        let process = Process::start(&task.with_questions())?;
         let line = process.announced("", round_limit, stop)?;
         match serde_json::from_str::<Value>(&line) {
             Ok(value) if value["ready"] == true => Ok(Self { title, process, fields, round_limit }),

@@ -179,11 +179,17 @@ impl Peer {
         let said = Command::new(bin.join(package)).arg("--version").output().ok();
         let version = said.and_then(|said| {
             let text = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
-            let is_version = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit());
-            text.split_whitespace().find(is_version).map(str::to_owned)
+            version_in(&text).map(str::to_owned)
         });
         Ok(Installed { title: title(self.name, version.as_deref()), bin })
     }
+}
+
+/// The first word with a digit, a dot and a digit, and of that what looks like a version: `debian/4.1.0-3` is
+/// 4.1.0.
+fn version_in(text: &str) -> Option<&str> {
+    let is_part = |char: char| char.is_ascii_digit() || char == '.';
+    text.split(|char| !is_part(char)).map(|part| part.trim_matches('.')).find(|part| part.contains('.'))
 }
 
 fn title(name: &str, version: Option<&str>) -> String {
@@ -237,4 +243,29 @@ pub fn install_all(
         }
     }
     Ok(here)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_is_found_among_other_words() {
+        let wrk = "wrk debian/4.1.0-3+b2 [epoll] Copyright (C) 2012 Will Glozer\nUsage: ...";
+        assert_eq!(version_in(wrk), Some("4.1.0"));
+        assert_eq!(version_in("oha 1.16.0"), Some("1.16.0"));
+        assert_eq!(version_in("no version. at all, since 2012"), None);
+    }
+
+    #[test]
+    fn peers_are_those_asked_for_or_those_by_default() {
+        let names = |asked: &[&str]| {
+            let asked: Vec<String> = asked.iter().map(|&name| name.to_owned()).collect();
+            let chosen = choose("loadgen", crate::loadgen::PEERS, &asked);
+            chosen.map(|peers| peers.iter().map(|peer| peer.name).collect::<Vec<_>>())
+        };
+        assert_eq!(names(&[]).unwrap(), ["wrk", "oha", "aiperf"]);
+        assert_eq!(names(&["guidellm"]).unwrap(), ["guidellm"]);
+        assert!(names(&["gold"]).is_err());
+    }
 }

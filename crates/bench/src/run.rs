@@ -127,7 +127,7 @@ impl Process {
         if stop.is_set() { Err(BenchError::Interrupted) } else { Err(self.too_long(limit)) }
     }
 
-    /// Sends an empty line to a program that was started with [`Task::asked`], and returns the next line that it
+    /// Sends an empty line to a program that was started with [`Task::with_questions`], and returns the next line that it
     /// prints.
     ///
     /// # Errors

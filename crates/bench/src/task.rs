@@ -60,7 +60,7 @@ impl Task {
 
     /// Lets it be asked, line by line: see [`Process::ask`].
     #[must_use]
-    pub fn asked(mut self) -> Self {
+    pub fn with_questions(mut self) -> Self {
         self.asked = true;
         self
     }

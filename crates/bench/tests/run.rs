@@ -129,7 +129,7 @@ fn a_server_that_ends_before_it_listens_is_quoted() {
 fn a_program_answers_line_by_line_and_ends_with_the_questions() {
     let script = "n=0; while read -r _; do n=$((n+1)); echo $n; done; echo end";
     let stop = Stop::new();
-    let mut process = Process::start(&shell(script, LONG).asked()).unwrap();
+    let mut process = Process::start(&shell(script, LONG).with_questions()).unwrap();
     assert_eq!(process.ask(LONG, &stop).unwrap(), "1");
     assert_eq!(process.ask(LONG, &stop).unwrap(), "2");
     assert_eq!(process.finish(&stop).unwrap().stdout, "1\n2\nend\n");
@@ -137,7 +137,8 @@ fn a_program_answers_line_by_line_and_ends_with_the_questions() {
 
 #[test]
 fn a_program_that_does_not_answer_meets_its_limit() {
-    let mut process = Process::start(&shell("read -r _; sleep 600", LONG).asked()).unwrap();
+    let mut process =
+        Process::start(&shell("read -r _; sleep 600", LONG).with_questions()).unwrap();
     let error = process.ask(SHORT, &Stop::new()).unwrap_err();
     assert!(matches!(error, BenchError::TimeLimit { limit: SHORT, .. }), "{error}");
 }

@@ -4,7 +4,7 @@
 //!
 //! MODEL is a path or `tiny`. `--json` prints one object with the medians of several rounds.
 //! `--on-demand` prints one object for each line on stdin instead, so that a harness can take turns between
-//! this and another engine; `bench/llama_cpp.py` answers the same way and does the same work.
+//! this and another engine; `bench/llama_cpp_speed.py` answers the same way and does the same work.
 
 use std::error::Error;
 use std::io::Write;

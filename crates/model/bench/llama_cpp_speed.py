@@ -1,6 +1,6 @@
 """How fast llama.cpp runs a model here: the peer of `cargo run -p model --example speed -- --json`.
 
-    python llama_cpp.py MODEL.gguf THREADS [--rounds N | --on-demand]
+    python llama_cpp_speed.py MODEL.gguf THREADS [--rounds N | --on-demand]
 
 Needs the package llama-cpp-python. It does the work that the example `speed` does, so that the two can be
 compared: the same prompt of 512 tokens, 32 greedy steps from position 512 for one sequence and for eight,
