@@ -1,111 +1,117 @@
 //! Causal attention of many sequences over one paged cache.
 //!
-//! On the CPU a kernel of our own reads the cache in place, block table by block table. Elsewhere the
-//! context of each sequence is gathered and candle does the arithmetic.
+//! On the CPU a kernel of our own reads the cache block table by block table. Elsewhere the context of each
+//! sequence is gathered and candle does the arithmetic.
+
+use std::cell::RefCell;
 
 use candle_core::{D, Device, Tensor};
 use rayon::prelude::*;
 
 use crate::batch::{Batch, Span};
-use crate::kernel::{self, Strip};
+use crate::cpu_cache::CpuLayer;
+use crate::kernel::attend::{QUERIES, Queries, Strip};
 use crate::{LlamaConfig, ModelError};
 
-/// Queries of one work item: enough to use each key several times, few enough to spread over threads.
+/// Rows of one tile: enough to use each key several times, few enough to spread over threads.
 const TILE_ROWS: usize = 16;
 
-/// What one work item computes: some rows of one span, for one key head and its group of query heads.
-struct Item<'a> {
-    span: &'a Span,
+/// Some rows of one span, for one key head and its group of query heads.
+#[derive(Debug)]
+pub(crate) struct Tile<'a> {
+    pub(crate) span: &'a Span,
     /// Of the span, not of the batch.
-    first_row: usize,
-    num_rows: usize,
-    kv_head: usize,
+    pub(crate) first_row: usize,
+    pub(crate) num_rows: usize,
+    /// Where the rows begin in what holds the queries.
+    pub(crate) at: usize,
+    pub(crate) kv_head: usize,
 }
 
-/// `q (T, heads, head_dim)` over `keys, values (slots, kv_heads, head_dim)` `-> (T, heads * head_dim)`.
-///
-/// f32 throughout; softmax subtracts the row's maximum.
+thread_local! {
+    /// The strip that a thread reads the cache through: as large as the nearest cache, so not made anew.
+    static STRIP: RefCell<Strip> = RefCell::default();
+}
+
+impl<'a> Tile<'a> {
+    /// All tiles of some rows of a span; the first row is row `at` of what holds the queries.
+    pub(crate) fn of_rows(
+        span: &'a Span,
+        rows: std::ops::Range<usize>,
+        at: usize,
+        config: &LlamaConfig,
+    ) -> impl Iterator<Item = Self> + use<'a> {
+        let kv_heads = config.num_kv_heads;
+        rows.clone().step_by(TILE_ROWS).flat_map(move |first_row| {
+            let num_rows = TILE_ROWS.min(rows.end - first_row);
+            let at = at + first_row - rows.start;
+            (0..kv_heads).map(move |kv_head| Self { span, first_row, num_rows, at, kv_head })
+        })
+    }
+
+    /// `q (.., heads * head_dim) -> (num_rows, group, head_dim)`: softmax subtracts the largest score.
+    pub(crate) fn attend(&self, q: &[f32], cache: &CpuLayer, config: &LlamaConfig) -> Vec<f32> {
+        let (head_dim, group) = (config.head_dim, config.group_size());
+        let query = |number: usize| {
+            let (row, head) = (self.at + number / group, number % group);
+            let at = row * config.q_size() + (self.kv_head * group + head) * head_dim;
+            &q[at..at + head_dim]
+        };
+        let count = self.num_rows * group;
+        let mut queries: Vec<Queries> = (0..count)
+            .step_by(QUERIES)
+            .map(|first| Queries::new((first..count.min(first + QUERIES)).map(query)))
+            .collect();
+        let first = self.span.start + self.first_row;
+        STRIP.with_borrow_mut(|strip| {
+            let context = first + self.num_rows;
+            cache.strips(self.span, self.kv_head, context, strip, |position, strip| {
+                for (number, queries) in queries.iter_mut().enumerate() {
+                    let visible = std::array::from_fn(|at| {
+                        let row = (number * QUERIES + at) / group;
+                        (first + row + 1).saturating_sub(position)
+                    });
+                    queries.attend(strip, &visible);
+                }
+            });
+        });
+        let mut out = vec![0f32; count * head_dim];
+        for (number, out) in out.chunks_exact_mut(head_dim).enumerate() {
+            queries[number / QUERIES].finish(number % QUERIES, out);
+        }
+        out
+    }
+
+    /// Puts what [`Tile::attend`] returned to its place: `(.., heads * head_dim)`.
+    pub(crate) fn place(&self, values: &[f32], out: &mut [f32], config: &LlamaConfig) {
+        let width = config.group_size() * config.head_dim;
+        for (row, values) in values.chunks_exact(width).enumerate() {
+            let at = (self.at + row) * config.q_size() + self.kv_head * width;
+            out[at..at + width].copy_from_slice(values);
+        }
+    }
+}
+
+/// `q (T, heads, head_dim) -> (T, heads * head_dim)`.
 pub(crate) fn attend_on_cpu(
     q: &Tensor,
-    keys: &[f32],
-    values: &[f32],
+    cache: &CpuLayer,
     batch: &Batch,
-    block_size: usize,
     config: &LlamaConfig,
 ) -> Result<Tensor, ModelError> {
-    let (head_dim, group) = (config.head_dim, config.group_size());
-    let mut items = Vec::new();
-    for span in &batch.spans {
-        for first_row in (0..span.rows.len()).step_by(TILE_ROWS) {
-            let num_rows = TILE_ROWS.min(span.rows.len() - first_row);
-            for kv_head in 0..config.num_kv_heads {
-                items.push(Item { span, first_row, num_rows, kv_head });
-            }
-        }
-    }
-    let q_size = config.q_size();
-    let mut out = vec![0f32; batch.tokens.len() * q_size];
+    let spans = batch.spans.iter();
+    let tiles: Vec<Tile<'_>> = spans
+        .flat_map(|span| Tile::of_rows(span, 0..span.rows.len(), span.rows.start, config))
+        .collect();
+    let mut out = vec![0f32; batch.tokens.len() * config.q_size()];
     crate::tensor::with_rows(q, |q| {
-        let tiles: Vec<Vec<f32>> = items
-            .par_iter()
-            .map(|item| attend_tile(item, q, keys, values, block_size, config))
-            .collect();
-        let width = group * head_dim;
-        for (item, tile) in items.iter().zip(&tiles) {
-            for (row, values) in tile.chunks_exact(width).enumerate() {
-                let row = item.span.rows.start + item.first_row + row;
-                let at = row * q_size + item.kv_head * width;
-                out[at..at + width].copy_from_slice(values);
-            }
+        let attend = |tile: &Tile<'_>| tile.attend(q, cache, config);
+        let found: Vec<Vec<f32>> = tiles.par_iter().map(attend).collect();
+        for (tile, values) in tiles.iter().zip(&found) {
+            tile.place(values, &mut out, config);
         }
     })?;
-    Ok(Tensor::from_vec(out, (batch.tokens.len(), q_size), &Device::Cpu)?)
-}
-
-/// One item: `(num_rows, group, head_dim)`.
-fn attend_tile(
-    item: &Item<'_>,
-    q: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    block_size: usize,
-    config: &LlamaConfig,
-) -> Vec<f32> {
-    let (head_dim, group) = (config.head_dim, config.group_size());
-    let (width, kv_size) = (group * head_dim, config.kv_size());
-    let first = item.span.start + item.first_row;
-    let context = first + item.num_rows;
-    let mut queries = Vec::with_capacity(item.num_rows * width);
-    for row in 0..item.num_rows {
-        let row = item.span.rows.start + item.first_row + row;
-        let at = row * config.q_size() + item.kv_head * width;
-        queries.extend_from_slice(&q[at..at + width]);
-    }
-    let strip_at = |cache, from: usize, to: usize| {
-        let offsets = (from..to).map(|position| {
-            item.span.slot(position, block_size) * kv_size + item.kv_head * head_dim
-        });
-        Strip::new(cache, offsets, head_dim)
-    };
-    let num_queries = item.num_rows * group;
-    let padded = context.next_multiple_of(kernel::STRIP);
-    let mut scores = vec![0f32; num_queries * padded];
-    for from in (0..context).step_by(kernel::STRIP) {
-        let strip = strip_at(keys, from, context.min(from + kernel::STRIP));
-        kernel::scores(&queries, &strip, &mut scores[from..], padded, head_dim);
-    }
-    let scale = 1.0 / (head_dim as f32).sqrt();
-    for (query, scores) in scores.chunks_exact_mut(padded).enumerate() {
-        let visible = first + query / group + 1;
-        kernel::softmax(&mut scores[..visible], scale);
-        scores[visible..].fill(0.0);
-    }
-    let mut out = vec![0f32; num_queries * head_dim];
-    for from in (0..context).step_by(kernel::STRIP) {
-        let strip = strip_at(values, from, context.min(from + kernel::STRIP));
-        kernel::weighted_sum(&scores[from..], padded, &strip, &mut out, head_dim);
-    }
-    out
+    Ok(Tensor::from_vec(out, (batch.tokens.len(), config.q_size()), &Device::Cpu)?)
 }
 
 /// The same with candle's operations: gathers each sequence's context, one sequence after the other.

@@ -47,6 +47,11 @@ impl Span {
         self.start + self.rows.len()
     }
 
+    /// The block of a position.
+    pub(crate) fn block(&self, position: usize, block_size: usize) -> u32 {
+        self.table[position / block_size]
+    }
+
     /// The cache slot of a position.
     pub(crate) fn slot(&self, position: usize, block_size: usize) -> usize {
         self.table[position / block_size] as usize * block_size + position % block_size

@@ -4,9 +4,12 @@ use candle_core::{DType, Device, Tensor};
 
 use crate::attention::{attend_on_cpu, attend_with_gather};
 use crate::batch::Batch;
+pub(crate) use crate::cpu_cache::CachePrecision;
+use crate::cpu_cache::CpuLayer;
+use crate::tensor::with_rows;
 use crate::{LlamaConfig, ModelError};
 
-/// Keys and values of all layers: `(num_blocks, block_size, kv_heads, head_dim)` each, f32.
+/// Keys and values of all layers, `num_blocks * block_size` positions each.
 #[derive(Debug)]
 pub(crate) struct KvCache {
     layers: Vec<LayerCache>,
@@ -17,9 +20,9 @@ pub(crate) struct KvCache {
 /// Keys and values of one layer.
 #[derive(Debug)]
 enum LayerCache {
-    /// Plain memory that our own kernel reads in place.
-    Cpu { keys: Vec<f32>, values: Vec<f32> },
-    /// `(slots, kv_heads, head_dim)` on any device, gathered with candle's operations.
+    /// Plain memory that our own kernel reads.
+    Cpu(CpuLayer),
+    /// In f32, `(slots, kv_heads, head_dim)` on any device, gathered with candle's operations.
     Gathered { keys: Tensor, values: Tensor },
 }
 
@@ -30,6 +33,7 @@ impl KvCache {
         num_blocks: usize,
         block_size: usize,
         device: &Device,
+        precision: CachePrecision,
     ) -> Result<Self, ModelError> {
         let wrong =
             |reason: &str| ModelError::Cache { num_blocks, block_size, reason: reason.to_owned() };
@@ -40,14 +44,11 @@ impl KvCache {
             .checked_mul(block_size)
             .filter(|&slots| u32::try_from(slots).is_ok())
             .ok_or_else(|| wrong("larger than 2^32 tokens"))?;
-        let elements =
-            slots.checked_mul(config.kv_size()).ok_or_else(|| wrong("larger than memory"))?;
         let layers = (0..config.num_layers)
             .map(|_| {
                 if device.is_cpu() {
-                    let keys = zeros(elements).ok_or_else(|| wrong("larger than memory"))?;
-                    let values = zeros(elements).ok_or_else(|| wrong("larger than memory"))?;
-                    return Ok(LayerCache::Cpu { keys, values });
+                    let layer = CpuLayer::new(config, num_blocks, block_size, precision);
+                    return Ok(LayerCache::Cpu(layer.ok_or_else(|| wrong("larger than memory"))?));
                 }
                 Ok(LayerCache::gathered(config, slots, device)?)
             })
@@ -76,6 +77,16 @@ impl KvCache {
         self.block_size
     }
 
+    /// A layer in plain memory.
+    pub(crate) fn cpu_layer(&mut self, layer: usize) -> Result<&mut CpuLayer, ModelError> {
+        match &mut self.layers[layer] {
+            LayerCache::Cpu(layer) => Ok(layer),
+            LayerCache::Gathered { .. } => {
+                Err(candle_core::Error::Msg("expected a cache on the CPU".into()).into())
+            }
+        }
+    }
+
     /// Writes this step's keys and values into their slots, then lets every query attend to its own
     /// sequence: `q (T, heads, head_dim), k, v (T, kv_heads, head_dim) -> (T, heads * head_dim)`.
     pub(crate) fn write_and_attend(
@@ -87,10 +98,9 @@ impl KvCache {
     ) -> Result<Tensor, ModelError> {
         let block_size = self.block_size;
         match &mut self.layers[layer] {
-            LayerCache::Cpu { keys, values } => {
-                write_rows(keys, k, &batch.slots, config.kv_size())?;
-                write_rows(values, v, &batch.slots, config.kv_size())?;
-                attend_on_cpu(q, keys, values, batch, block_size, config)
+            LayerCache::Cpu(layer) => {
+                with_rows(k, |k| with_rows(v, |v| layer.write(k, v, &batch.slots)))??;
+                attend_on_cpu(q, layer, batch, config)
             }
             LayerCache::Gathered { keys, values } => {
                 let rows = batch.slots.len();
@@ -116,27 +126,4 @@ impl LayerCache {
             values: Tensor::zeros(shape, DType::F32, device)?,
         })
     }
-}
-
-/// Zeroed memory, or `None` where there is not enough.
-fn zeros(elements: usize) -> Option<Vec<f32>> {
-    // `try_reserve` on its own would have to write the zeros; `vec!` gets zeroed pages lazily, but aborts
-    // where the system refuses. So ask first, and give the probe back.
-    Vec::<f32>::new().try_reserve_exact(elements).ok()?;
-    Some(vec![0.0; elements])
-}
-
-/// `rows (T, kv_heads, head_dim)` to their slots.
-fn write_rows(
-    cache: &mut [f32],
-    rows: &Tensor,
-    slots: &[u32],
-    width: usize,
-) -> Result<(), ModelError> {
-    crate::tensor::with_rows(rows, |rows| {
-        for (row, &slot) in rows.chunks_exact(width).zip(slots) {
-            let at = slot as usize * width;
-            cache[at..at + width].copy_from_slice(row);
-        }
-    })
 }

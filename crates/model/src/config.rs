@@ -78,10 +78,10 @@ impl LlamaConfig {
         self.num_kv_heads * self.head_dim
     }
 
-    /// Bytes of keys and values that one token leaves in the cache: 2 x layers x kv_size x 4.
+    /// Numbers that one token leaves in the cache as keys and values: 2 x layers x kv_size.
     #[must_use]
-    pub fn kv_bytes_per_token(&self) -> usize {
-        2 * self.num_layers * self.kv_size() * size_of::<f32>()
+    pub fn kv_numbers_per_token(&self) -> usize {
+        2 * self.num_layers * self.kv_size()
     }
 
     /// The config itself, where its numbers can belong to a llama.

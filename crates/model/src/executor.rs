@@ -58,6 +58,12 @@ impl CandleExecutor {
         self.model.config()
     }
 
+    /// Tokens in a block of the cache.
+    #[must_use]
+    pub fn block_size(&self) -> usize {
+        self.cache.block_size()
+    }
+
     /// Computes a step without sampling: the logits, `vocab_size` of them, after each chunk that samples,
     /// in the plan's order. [`Executor::execute`] samples from exactly these.
     ///
@@ -83,8 +89,7 @@ impl CandleExecutor {
             return Ok(Vec::new());
         }
         let (model, cache) = (&self.model, &mut self.cache);
-        let logits = self.threads.install(|| model.forward(batch, cache))?;
-        Ok(logits.map(|logits| logits.to_vec2::<f32>()).transpose()?.unwrap_or_default())
+        self.threads.install(|| model.forward(batch, cache))
     }
 
     fn step(&mut self, plan: &StepPlan) -> Result<StepOutput, ModelError> {

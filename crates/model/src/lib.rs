@@ -4,12 +4,14 @@
 //! The only crate that knows candle. What it offers to the rest is [`serving::Executor`] and
 //! [`serving::TextCodec`]: [`load`] a [`ModelSource`], then [`LoadedModel::into_executor`].
 
+pub mod accuracy;
 mod adjust;
 mod attention;
 mod batch;
 mod cache;
 mod codec;
 mod config;
+mod cpu_cache;
 mod error;
 mod executor;
 mod gguf;

@@ -36,10 +36,11 @@ pub enum DeviceKind {
 /// How weights are kept on the CPU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WeightFormat {
-    /// In 8 bits where the file stores fewer than 16, else in f32.
+    /// In 4 or 8 bits where the file stores all matrices in fewer than 16, else in f32. With 4 or 8 bits,
+    /// activations are rounded to 8 bits where they are multiplied, and the KV cache to f16.
     #[default]
     Auto,
-    /// In f32, four times as large and as slow to read.
+    /// In f32, six times as large and as slow to read.
     Full,
 }
 
@@ -143,8 +144,10 @@ impl LoadedModel {
         self.model.config()
     }
 
-    /// Gives the model a KV cache of `num_blocks` blocks of `block_size` tokens, of
-    /// [`LlamaConfig::kv_bytes_per_token`] each, and makes it ready to run.
+    /// Gives the model a KV cache of `num_blocks` blocks of `block_size` tokens and makes it ready to run.
+    ///
+    /// A token takes [`LlamaConfig::kv_numbers_per_token`], in f16 where the weights are packed and in f32
+    /// where they are not.
     ///
     /// # Errors
     /// [`ModelError::Cache`] where the cache is empty or larger than the memory.
@@ -153,7 +156,13 @@ impl LoadedModel {
         num_blocks: usize,
         block_size: usize,
     ) -> Result<CandleExecutor, ModelError> {
-        let cache = KvCache::new(self.model.config(), num_blocks, block_size, self.model.device())?;
+        let cache = KvCache::new(
+            self.model.config(),
+            num_blocks,
+            block_size,
+            self.model.device(),
+            self.model.cache_precision(),
+        )?;
         Ok(CandleExecutor::new(self.model, cache, self.max_model_len, self.threads))
     }
 }

@@ -41,14 +41,18 @@ impl Rope {
         device: &Device,
     ) -> Result<(Tensor, Tensor), ModelError> {
         let shape = (positions.len(), self.frequencies.len());
-        let angles = || {
-            positions
-                .iter()
-                .flat_map(|&p| self.frequencies.iter().map(move |f| f64::from(p) * f64::from(*f)))
-        };
-        let cos: Vec<f32> = angles().map(|angle| angle.cos() as f32).collect();
-        let sin: Vec<f32> = angles().map(|angle| angle.sin() as f32).collect();
+        let (cos, sin) = self.rows(positions);
         Ok((Tensor::from_vec(cos, shape, device)?, Tensor::from_vec(sin, shape, device)?))
+    }
+
+    /// The same as plain numbers.
+    pub(crate) fn rows(&self, positions: &[u32]) -> (Vec<f32>, Vec<f32>) {
+        let angles = |&p: &u32| self.frequencies.iter().map(move |f| f64::from(p) * f64::from(*f));
+        positions
+            .iter()
+            .flat_map(angles)
+            .map(|angle| (angle.cos() as f32, angle.sin() as f32))
+            .unzip()
     }
 }
 

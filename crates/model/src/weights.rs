@@ -2,6 +2,7 @@
 
 use candle_core::Tensor;
 
+use crate::kernel::packed::Blocks;
 use crate::{LlamaConfig, ModelError};
 
 /// One weight. GGUF and Hugging Face have different names for it.
@@ -47,7 +48,7 @@ pub(crate) trait WeightSource {
     /// Whether the weight is there.
     fn has(&self, weight: Weight) -> bool;
 
-    /// Whether the weight is stored in fewer than 16 bits.
+    /// Whether the weight is a matrix stored in fewer than 16 bits, in whole blocks.
     fn is_quantised(&self, _weight: Weight) -> bool {
         false
     }
@@ -57,6 +58,19 @@ pub(crate) trait WeightSource {
     /// # Errors
     /// [`ModelError`] where it is missing, unreadable or of another shape.
     fn load(&mut self, weight: Weight, config: &LlamaConfig) -> Result<Tensor, ModelError>;
+
+    /// A matrix that is stored in fewer than 16 bits, as blocks of 4 or 8: to the bit where the file has
+    /// them, else the nearest. `None` for any other.
+    ///
+    /// # Errors
+    /// As [`WeightSource::load`].
+    fn load_blocks(
+        &mut self,
+        _weight: Weight,
+        _config: &LlamaConfig,
+    ) -> Result<Option<Blocks>, ModelError> {
+        Ok(None)
+    }
 }
 
 // === impl Weight ===

@@ -8,7 +8,6 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::code::{BLOCK, decode};
 use super::{arch, tile};
 
 /// Rows of weights that are multiplied together.
@@ -21,47 +20,19 @@ const TASK_ROWS: usize = 64;
 /// [`COLUMNS`].
 const PASS_COLUMNS: usize = 16;
 
-/// Where rows of weights come from.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Rows<'a> {
-    /// `(n, k)` in f32.
-    Dense(&'a [f32]),
-    /// `(n, k)` in 8 bits: `scale * code + offset`, a pair for each [`BLOCK`].
-    Coded {
-        /// The codes.
-        codes: &'a [i8],
-        /// Scale and offset.
-        blocks: &'a [[f32; 2]],
-    },
-}
-
-/// `x (t, k) W^T (n, k) -> (t, n)`. `k` is a multiple of [`BLOCK`] where the weights are coded.
+/// `x (t, k) W^T (n, k) -> (t, n)`.
 ///
 /// What one row of `x` gives does not depend on the others, to the last bit.
-pub(crate) fn matmul(x: &[f32], weights: Rows<'_>, n: usize, k: usize) -> Vec<f32> {
+pub(crate) fn matmul(x: &[f32], weights: &[f32], n: usize, k: usize) -> Vec<f32> {
     let t = x.len() / k;
-    // With few columns, weights are decoded just before they are used once; with many, a task at a time.
-    let group_rows = if t > PASS_COLUMNS { TASK_ROWS } else { ROWS };
     let mut transposed = vec![0f32; n * t];
     transposed.par_chunks_mut(TASK_ROWS * t).enumerate().for_each(|(task, out)| {
-        let mut scratch = Vec::new();
-        for (group, out) in out.chunks_mut(group_rows * t).enumerate() {
-            let first = task * TASK_ROWS + group * group_rows;
-            let range = first * k..(first + out.len() / t) * k;
-            let rows = match weights {
-                Rows::Dense(values) => &values[range],
-                Rows::Coded { codes, blocks } => {
-                    scratch.resize(range.len(), 0.0);
-                    let blocks = &blocks[range.start / BLOCK..range.end / BLOCK];
-                    decode(&codes[range], blocks, &mut scratch);
-                    &scratch
-                }
-            };
-            for from in (0..t).step_by(PASS_COLUMNS) {
-                let columns = from..t.min(from + PASS_COLUMNS);
-                for (rows, out) in rows.chunks(ROWS * k).zip(out.chunks_mut(ROWS * t)) {
-                    arch().dispatch(Product { rows, x, columns: columns.clone(), out, k });
-                }
+        let first = task * TASK_ROWS;
+        let rows = &weights[first * k..(first + out.len() / t) * k];
+        for from in (0..t).step_by(PASS_COLUMNS) {
+            let columns = from..t.min(from + PASS_COLUMNS);
+            for (rows, out) in rows.chunks(ROWS * k).zip(out.chunks_mut(ROWS * t)) {
+                arch().dispatch(Product { rows, x, columns: columns.clone(), out, k });
             }
         }
     });
@@ -153,7 +124,7 @@ mod tests {
             (5, 9, 30),
         ] {
             let (x, w) = (numbers(1, t * k), numbers(2, n * k));
-            let found = matmul(&x, Rows::Dense(&w), n, k);
+            let found = matmul(&x, &w, n, k);
             for (row, x) in x.chunks(k).enumerate() {
                 for (column, w) in w.chunks(k).enumerate() {
                     let exact: f64 =
@@ -169,25 +140,9 @@ mod tests {
     fn a_row_gives_the_same_bits_alone_and_in_company() {
         let (n, k, t) = (150, 64, 23);
         let (x, w) = (numbers(3, t * k), numbers(4, n * k));
-        let together = matmul(&x, Rows::Dense(&w), n, k);
+        let together = matmul(&x, &w, n, k);
         for (row, x) in x.chunks(k).enumerate() {
-            assert_eq!(matmul(x, Rows::Dense(&w), n, k), together[row * n..][..n]);
-        }
-    }
-
-    #[test]
-    fn coded_rows_are_decoded_on_the_way() {
-        let (n, k) = (70, 64);
-        let codes: Vec<i8> = (0..n * k).map(|at| (at * 37 % 256) as u8 as i8).collect();
-        let blocks: Vec<[f32; 2]> =
-            (0..n * k / BLOCK).map(|block| [0.01 * block as f32, 0.5 - block as f32]).collect();
-        let mut dense = vec![0.0; n * k];
-        decode(&codes, &blocks, &mut dense);
-        assert!((dense[BLOCK] - (0.01 * f32::from(codes[BLOCK]) - 0.5)).abs() < 1e-6);
-        for t in [3, 17] {
-            let x = numbers(5, t * k);
-            let coded = Rows::Coded { codes: &codes, blocks: &blocks };
-            assert_eq!(matmul(&x, coded, n, k), matmul(&x, Rows::Dense(&dense), n, k));
+            assert_eq!(matmul(x, &w, n, k), together[row * n..][..n]);
         }
     }
 }

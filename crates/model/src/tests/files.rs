@@ -134,6 +134,25 @@ fn expected_logits() -> Vec<f32> {
 }
 
 #[test]
+fn packed_weights_give_the_same_bits_however_a_text_is_cut_and_in_company() {
+    const LEN: usize = 75;
+    let folder = tempfile::tempdir().unwrap();
+    let bytes = gguf(GgmlDType::Q4_1, |_| {});
+    let executor = || load_bytes(folder.path(), &bytes).unwrap().into_executor(64, 5).unwrap();
+    let (text, other) = (tokens(6, LEN), tokens(7, LEN));
+    let (blocks, others): (Vec<u32>, Vec<u32>) = ((0..15).rev().collect(), (20..40).collect());
+    // Many rows are cut into groups, few are spread over the threads.
+    let expected = executor().logits(&plan(vec![chunk(0, &text, 0..LEN, &blocks)])).unwrap();
+    let mut executor = executor();
+    for (from, to) in [(0, 1), (1, 9), (9, 60), (60, LEN - 1)] {
+        let company = chunk(1, &other, 0..LEN - from, &others);
+        executor.logits(&plan(vec![company, chunk(0, &text, from..to, &blocks)])).unwrap();
+    }
+    let last = executor.logits(&plan(vec![chunk(0, &text, LEN - 1..LEN, &blocks)])).unwrap();
+    assert_eq!(last, expected);
+}
+
+#[test]
 fn every_type_of_gguf_weights_gives_nearly_the_original_logits() {
     let folder = tempfile::tempdir().unwrap();
     let expected = expected_logits();

@@ -7,7 +7,7 @@ use super::reference::Reference;
 use super::steps::{
     BLOCK_SIZE, NUM_BLOCKS, chunk, difference, executor, executor_with, plan, table, tokens,
 };
-use crate::cache::KvCache;
+use crate::cache::{CachePrecision, KvCache};
 use crate::tiny::{self, RandomWeights};
 use crate::{CandleExecutor, LoadOptions, ModelError, ModelSource, load};
 
@@ -246,7 +246,9 @@ fn impossible_options_are_clear_errors() {
     assert!(model().into_executor(0, 16).unwrap_err().to_string().contains("is empty"));
     let huge = model().into_executor(1 << 27, 16).unwrap_err();
     assert!(matches!(huge, ModelError::Cache { .. }), "{huge}");
-    assert!(KvCache::new(&tiny::config(), usize::MAX, 2, &Device::Cpu).is_err());
+    assert!(
+        KvCache::new(&tiny::config(), usize::MAX, 2, &Device::Cpu, CachePrecision::Half).is_err()
+    );
     let cuda = crate::DeviceKind::Cuda { ordinal: 0 };
     let options = LoadOptions { device: cuda, ..LoadOptions::default() };
     let error = load(&tiny, &options).unwrap_err().to_string();

@@ -6,7 +6,7 @@ use candle_core::Device;
 use rayon::ThreadPoolBuilder;
 use serving::{BlockId, Chunk, SequenceId, StepPlan, TokenId, blocks_for};
 
-use crate::cache::KvCache;
+use crate::cache::{CachePrecision, KvCache};
 use crate::llama::Llama;
 use crate::weights::WeightSource;
 use crate::{CandleExecutor, LlamaConfig, WeightFormat};
@@ -16,7 +16,8 @@ pub(super) const NUM_BLOCKS: usize = 64;
 
 /// An executor of [`NUM_BLOCKS`] blocks of [`BLOCK_SIZE`] tokens.
 pub(super) fn executor(config: &LlamaConfig, source: &mut dyn WeightSource) -> CandleExecutor {
-    let cache = KvCache::new(config, NUM_BLOCKS, BLOCK_SIZE, &Device::Cpu).unwrap();
+    let cache =
+        KvCache::new(config, NUM_BLOCKS, BLOCK_SIZE, &Device::Cpu, CachePrecision::Full).unwrap();
     executor_with(config, source, cache)
 }
 

@@ -1,4 +1,4 @@
-//! The llama decoder: RMSNorm, RoPE, grouped-query attention, SwiGLU (Touvron et al. 2023).
+//! A llama of f32 tensors, on any device.
 //!
 //! One forward takes all tokens of a step through each linear layer as one matrix; only attention looks
 //! at sequences one by one.
@@ -13,18 +13,13 @@ use rayon::prelude::*;
 use crate::batch::Batch;
 use crate::cache::KvCache;
 use crate::kernel;
-use crate::load::WeightFormat;
 use crate::matrix::Matrix;
-use crate::rope::Rope;
 use crate::weights::{LayerWeight, Weight, WeightSource};
 use crate::{LlamaConfig, ModelError};
 
-/// A llama with its weights on one device.
+/// The weights.
 #[derive(Debug)]
-pub(crate) struct Llama {
-    config: LlamaConfig,
-    device: Device,
-    rope: Rope,
+pub(super) struct GeneralLlama {
     /// `(vocab, hidden)`.
     embedding: Arc<Matrix>,
     layers: Vec<Layer>,
@@ -49,23 +44,16 @@ struct Weights<'a> {
     config: &'a LlamaConfig,
     source: &'a mut dyn WeightSource,
     device: &'a Device,
-    format: WeightFormat,
 }
 
-impl Llama {
+impl GeneralLlama {
     /// Loads all weights to the device.
-    pub(crate) fn new(
+    pub(super) fn new(
         config: &LlamaConfig,
         source: &mut dyn WeightSource,
         device: &Device,
-        format: WeightFormat,
     ) -> Result<Self, ModelError> {
-        let factors = if source.has(Weight::RopeFactors) {
-            Some(source.load(Weight::RopeFactors, config)?.to_vec1::<f32>()?)
-        } else {
-            None
-        };
-        let mut weights = Weights { config, source, device, format };
+        let mut weights = Weights { config, source, device };
         let embedding = Arc::new(weights.matrix(&[Weight::Embedding])?);
         let output = if config.tied_embeddings {
             embedding.clone()
@@ -75,43 +63,27 @@ impl Llama {
         let layers = (0..config.num_layers)
             .map(|layer| Layer::new(layer, &mut weights))
             .collect::<Result<_, _>>()?;
-        Ok(Self {
-            config: config.clone(),
-            device: device.clone(),
-            rope: Rope::new(config, factors.as_deref()),
-            embedding,
-            layers,
-            norm: weights.vector(Weight::OutputNorm)?,
-            output,
-        })
+        Ok(Self { embedding, layers, norm: weights.vector(Weight::OutputNorm)?, output })
     }
 
-    pub(crate) fn config(&self) -> &LlamaConfig {
-        &self.config
-    }
-
-    pub(crate) fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// Computes all tokens of the batch and writes their keys and values into the cache.
     /// Logits `(S, vocab)` for the `S` rows that sample; `None` where none does.
-    pub(crate) fn forward(
+    pub(super) fn forward(
         &self,
         batch: &Batch,
+        angles: &(Tensor, Tensor),
         cache: &mut KvCache,
+        config: &LlamaConfig,
     ) -> Result<Option<Tensor>, ModelError> {
-        let angles = self.rope.angles(&batch.positions, &self.device)?;
-        let mut x = self.embedding.rows(&batch.tokens, &self.device)?;
+        let mut x = self.embedding.rows(&batch.tokens)?;
         for (number, layer) in self.layers.iter().enumerate() {
-            x = layer.forward(number, &x, &angles, batch, cache, &self.config)?;
+            x = layer.forward(number, &x, angles, batch, cache, config)?;
         }
         if batch.sampled_rows.is_empty() {
             return Ok(None);
         }
-        let rows = Tensor::new(batch.sampled_rows.as_slice(), &self.device)?;
+        let rows = Tensor::new(batch.sampled_rows.as_slice(), x.device())?;
         let x = x.index_select(&rows, 0)?;
-        let x = rms_norm(&x, &self.norm, self.config.rms_norm_eps)?;
+        let x = rms_norm(&x, &self.norm, config.rms_norm_eps)?;
         Ok(Some(self.output.forward(&x)?))
     }
 }
@@ -125,13 +97,11 @@ impl Weights<'_> {
 
     /// One matrix of several with the same input, one below the other.
     fn matrix(&mut self, weights: &[Weight]) -> Result<Matrix, ModelError> {
-        let quantised = weights.iter().all(|&weight| self.source.is_quantised(weight));
         let parts = weights
             .iter()
             .map(|&weight| self.source.load(weight, self.config))
             .collect::<Result<Vec<_>, _>>()?;
-        let coded = quantised && self.format == WeightFormat::Auto;
-        Matrix::new(&Tensor::cat(&parts, 0)?, self.device, coded)
+        Matrix::new(&Tensor::cat(&parts, 0)?, self.device)
     }
 }
 
@@ -196,7 +166,7 @@ fn swiglu(gate_up: &Tensor, width: usize) -> Result<Tensor, ModelError> {
         out.par_chunks_exact_mut(width).zip(gate_up.par_chunks_exact(2 * width)).for_each(
             |(out, row)| {
                 let (gate, up) = row.split_at(width);
-                kernel::silu_times(gate, up, out);
+                kernel::rows::silu_times(gate, up, out);
             },
         );
     })?;
