@@ -1,6 +1,6 @@
 //! Many replicas, one virtual clock, and requests that arrive.
 //!
-//! Discrete events: arrivals, clients that go away, ends of steps. Events of one instant happen in this order,
+//! Discrete events: arrivals, requests that enter their engine, clients that go away, ends of steps. Events of one instant happen in this order,
 //! those of one kind by the index of their replica; then idle replicas begin their next step. Nothing else has
 //! an influence, so that equal input gives an equal report.
 
@@ -65,6 +65,7 @@ pub enum FleetError {
 /// What happens next. The order of the variants is that of events at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Event {
+    Enters { replica: usize, request: u64 },
     Abort { replica: usize, request: u64 },
     StepEnds { replica: usize },
 }
@@ -169,12 +170,20 @@ impl Fleet {
         let no_such = FleetError::NoSuchReplica { chosen, replicas };
         let replica = self.replicas.get_mut(chosen).ok_or(no_such)?;
         let abort_at = arrival.abort_at.map(|at| at.max(arrival.at));
-        let Some(request) = replica.take(chosen, arrival, journal) else { return Ok(()) };
+        let arrived = arrival.at;
+        let Some((request, enters)) = replica.take(chosen, arrival, journal) else {
+            return Ok(());
+        };
+        if enters > arrived {
+            let event = Event::Enters { replica: chosen, request };
+            self.events.push(Reverse((nanos(enters), event)));
+        } else {
+            self.touched.push(chosen);
+        }
         if let Some(at) = abort_at {
             let abort = Event::Abort { replica: chosen, request };
             self.events.push(Reverse((nanos(at), abort)));
         }
-        self.touched.push(chosen);
         Ok(())
     }
 
@@ -187,6 +196,10 @@ impl Fleet {
             }
             self.events.pop();
             let replica = match event {
+                Event::Enters { replica, request } => {
+                    self.replicas[replica].enter(request);
+                    replica
+                }
                 Event::Abort { replica, request } => {
                     self.replicas[replica].abort(request);
                     replica

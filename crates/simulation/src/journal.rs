@@ -6,6 +6,10 @@ use crate::{Observer, RequestRecord};
 
 /// Digits of a gap between tokens that are kept: an error below 0.1 %.
 const DIGITS: u8 = 3;
+/// Gaps below a microsecond are alike, in nanoseconds.
+const SHORTEST: u64 = 1_000;
+/// Gaps above a day are alike, in nanoseconds.
+const LONGEST: u64 = 24 * 3600 * 1_000_000_000;
 
 /// The records of a run, and who watches it.
 pub(crate) struct Journal<'a, O> {
@@ -34,8 +38,8 @@ pub(crate) struct Gaps {
 
 impl Gaps {
     fn new() -> Self {
-        // It grows with its values; the number of digits is in the range that the crate allows.
-        let histogram = Histogram::new(DIGITS).expect("a histogram of 3 digits");
+        let histogram = Histogram::new_with_bounds(SHORTEST, LONGEST, DIGITS);
+        let histogram = histogram.expect("bounds and digits that the crate allows");
         Self { histogram, gap: 0, count: 0 }
     }
 

@@ -35,7 +35,7 @@ pub use fleet::{Fleet, FleetError};
 pub use observer::{ObservedStep, Observer};
 pub use replica::{Replica, ReplicaSpec};
 pub use report::{ReplicaReport, Report, Spread, Summary};
-pub use request::{Outcome, RequestRecord, Slo};
+pub use request::{Outcome, RequestRecord, Slo, SloError};
 pub use route::{ReplicaView, RoundRobin, Route};
 pub use series::Series;
 pub use shape::{ModelShape, ShapeError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serving::{EventKind, ProgressKind, Timeline};
+use serving::{EventKind, ProgressKind, Sequence, Timeline};
 
 use crate::replica::nanos;
 use crate::{Arrival, Outcome, RequestRecord};
@@ -12,6 +12,12 @@ pub(crate) struct Live {
     /// Its place in the journal.
     pub(crate) index: usize,
     arrived: u64,
+    /// When the engine gets it.
+    pub(crate) enters: Duration,
+    /// From the engine to its client.
+    pub(crate) way_out: Duration,
+    /// Until then.
+    pub(crate) entering: Option<Sequence>,
     pub(crate) max_new_tokens: u32,
     /// Tokens after which it ends, one way or the other.
     pub(crate) end: u32,
@@ -26,12 +32,21 @@ pub(crate) struct Live {
 
 impl Live {
     /// A request that has just come.
-    pub(crate) fn new(index: usize, arrival: &Arrival, timeline: bool) -> Self {
+    pub(crate) fn new(
+        index: usize,
+        arrival: &Arrival,
+        enters: Duration,
+        way_out: Duration,
+        timeline: bool,
+    ) -> Self {
         let max_new_tokens = arrival.max_new_tokens();
         let cut = arrival.max_tokens.is_some_and(|max| max <= arrival.output_tokens);
         let mut live = Self {
             index,
             arrived: nanos(arrival.at),
+            enters,
+            way_out,
+            entering: None,
             max_new_tokens: max_new_tokens as u32,
             end: arrival.output_tokens.clamp(1, max_new_tokens) as u32,
             outcome: if cut { Outcome::Length } else { Outcome::Stop },
@@ -44,7 +59,7 @@ impl Live {
         };
         if timeline {
             live.timeline.push(arrival.at, EventKind::Arrived);
-            live.timeline.push(arrival.at, EventKind::Queued);
+            live.timeline.push(enters, EventKind::Queued);
         }
         live
     }
@@ -84,7 +99,7 @@ impl Live {
 
     /// Fills in what its tokens say.
     pub(crate) fn describe(&self, record: &mut RequestRecord) {
-        let since_arrival = |at: u64| Duration::from_nanos(at - self.arrived);
+        let since_arrival = |at: u64| Duration::from_nanos(at - self.arrived) + self.way_out;
         record.generated_tokens = self.generated as usize;
         if self.generated > 0 {
             record.ttft = Some(since_arrival(self.first_token));

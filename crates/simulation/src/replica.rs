@@ -13,15 +13,15 @@ use crate::report::ReplicaReport;
 use crate::ring::Ring;
 use crate::virtual_executor::{VirtualClock, VirtualExecutor, Watched};
 use crate::{
-    Arrival, Binding, Fault, Limit, ObservedStep, Observer, Outcome, ReplicaView, RequestRecord,
-    StepCost, StepTime,
+    Arrival, Binding, Fault, Host, Limit, ObservedStep, Observer, Outcome, ReplicaView,
+    RequestRecord, StepCost, StepTime,
 };
 
 /// Plans without a single token that are asked for in a row before a replica waits for news.
 const MAX_EMPTY_PLANS: usize = 64;
 
 /// What a replica may hold: the figures that its scheduler and pool were built with, and its admission's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ReplicaSpec {
     /// The scheduler's limits.
     pub limits: SchedulerLimits,
@@ -31,13 +31,31 @@ pub struct ReplicaSpec {
     pub max_model_len: usize,
     /// Requests that may wait for their first place; more are refused.
     pub max_queue: usize,
+    /// The host on which requests are parsed and tokenized before the engine sees them, and answers written after it:
+    /// half of [`Host::request`] on the way out, the rest of [`Host::frontend`] on the way in. `None`: no time at all.
+    pub frontend: Option<Host>,
 }
 
 impl ReplicaSpec {
     /// A replica that refuses only what its pool could never hold.
     #[must_use]
     pub fn new(limits: SchedulerLimits, block_size: usize) -> Self {
-        Self { limits, block_size, max_model_len: usize::MAX, max_queue: usize::MAX }
+        Self {
+            limits,
+            block_size,
+            max_model_len: usize::MAX,
+            max_queue: usize::MAX,
+            frontend: None,
+        }
+    }
+}
+
+impl ReplicaSpec {
+    /// How long a request is under way before and after the engine.
+    fn ways(&self, prompt_tokens: usize) -> (Duration, Duration) {
+        let Some(host) = self.frontend else { return (Duration::ZERO, Duration::ZERO) };
+        let out = host.request / 2;
+        (host.frontend(prompt_tokens).saturating_sub(out), out)
     }
 }
 
@@ -49,6 +67,8 @@ pub struct Replica {
     params: SamplingParams,
     /// Came since the last step began.
     inbox: Vec<Sequence>,
+    /// Requests that are on their way in.
+    entering: usize,
     live: Ring<Live>,
     /// Requests that never had a place.
     queued: usize,
@@ -95,6 +115,7 @@ impl Replica {
             clock,
             params: SamplingParams::greedy(),
             inbox: Vec::new(),
+            entering: 0,
             live: Ring::new(),
             queued: 0,
             gone: Vec::new(),
@@ -135,13 +156,13 @@ impl Replica {
         self.live.len()
     }
 
-    /// Takes a request, or refuses it. Returns the id to abort it by.
+    /// Takes a request, or refuses it. Returns its id, and when it enters the engine.
     pub(crate) fn take<O: Observer>(
         &mut self,
         replica: usize,
         arrival: Arrival,
         journal: &mut Journal<'_, O>,
-    ) -> Option<u64> {
+    ) -> Option<(u64, Duration)> {
         let index = journal.requests.len();
         let (prompt_tokens, max_len) = (arrival.prompt.len(), arrival.max_len());
         let mut record = RequestRecord::new(replica, arrival.at, prompt_tokens);
@@ -153,15 +174,30 @@ impl Replica {
             return None;
         }
         journal.requests.push(record);
-        let live = Live::new(index, &arrival, journal.timelines);
+        let (way_in, way_out) = self.spec.ways(prompt_tokens);
+        let enters = arrival.at + way_in;
+        let live = Live::new(index, &arrival, enters, way_out, journal.timelines);
         self.mark(nanos(arrival.at));
         self.level.load.waiting += 1;
         self.queued += 1;
         let (room, max_new_tokens) = (live.end as usize, arrival.max_new_tokens());
         let id = self.live.push(live);
         let prompt = arrival.prompt.into_tokens(index as u64, room);
-        self.inbox.push(Sequence::new(SequenceId(id), prompt, max_new_tokens));
-        Some(id)
+        let sequence = Sequence::new(SequenceId(id), prompt, max_new_tokens);
+        if way_in.is_zero() {
+            self.inbox.push(sequence);
+        } else if let Some(live) = self.live.get_mut(id) {
+            live.entering = Some(sequence);
+            self.entering += 1;
+        }
+        Some((id, enters))
+    }
+
+    /// A request reaches the engine.
+    pub(crate) fn enter(&mut self, id: u64) {
+        let sequence = self.live.get_mut(id).and_then(|live| live.entering.take());
+        self.entering -= usize::from(sequence.is_some());
+        self.inbox.extend(sequence);
     }
 
     /// The client of this request goes away; the engine notices between two steps.
@@ -194,7 +230,7 @@ impl Replica {
             self.step = Some(InFlight { report, time, binds });
             if time.is_some() {
                 self.mark(nanos(now));
-                self.level.load = load;
+                self.level.load = Load { waiting: load.waiting + self.entering, ..load };
                 return Ok(Some(ended));
             }
             // It only preempted: there is room now, and no time has passed.
@@ -228,7 +264,7 @@ impl Replica {
                     let record = &mut journal.requests[live.index];
                     live.placed = true;
                     if record.queue.is_none() {
-                        record.queue = Some(progress.at - record.arrived);
+                        record.queue = Some(progress.at - live.enters);
                         record.cached_tokens = cached_tokens;
                         self.queued -= 1;
                     }
@@ -243,7 +279,7 @@ impl Replica {
         self.count(&report, time, binds);
         self.load = self.engine.load();
         self.mark(ended);
-        let waiting = self.load.waiting + self.inbox.len();
+        let waiting = self.load.waiting + self.inbox.len() + self.entering;
         self.level.load = Load { waiting, ..self.load };
         let load = self.load;
         journal.observer.step(&ObservedStep { replica, report: &report, time, binds, load });
@@ -275,6 +311,7 @@ impl Replica {
                 live.timeline.push(now, EventKind::Aborted);
             }
             self.queued -= usize::from(journal.requests[live.index].queue.is_none());
+            self.entering -= usize::from(live.entering.is_some());
             self.engine.remove(SequenceId(id));
             self.finish(replica, SequenceId(id), now, Some(Outcome::Aborted), journal);
             dropped = true;
@@ -282,7 +319,8 @@ impl Replica {
         if dropped {
             self.load = self.engine.load();
             self.mark(nanos(now));
-            self.level.load = self.load;
+            let waiting = self.load.waiting + self.entering;
+            self.level.load = Load { waiting, ..self.load };
         }
         if dropped && self.live.len() == 0 {
             // No step follows that would tell an observer that the blocks are free again.
@@ -304,7 +342,7 @@ impl Replica {
         let Some(live) = self.live.remove(id.0) else { return };
         let record = &mut journal.requests[live.index];
         record.outcome = outcome.unwrap_or(live.outcome);
-        record.e2e = Some(now - record.arrived);
+        record.e2e = Some(now - record.arrived + live.way_out);
         live.describe(record);
         let summary = RequestSummary {
             finish: match record.outcome {

@@ -1,5 +1,6 @@
 //! What became of one request.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -48,7 +49,7 @@ pub struct RequestRecord {
     /// When it came, since the fleet started.
     #[serde(rename = "arrived_ms", serialize_with = "ms")]
     pub arrived: Duration,
-    /// From its arrival until it got its first place in a step.
+    /// From when its engine got it until it got its first place in a step.
     #[serde(rename = "queue_ms", serialize_with = "optional_ms")]
     pub queue: Option<Duration>,
     /// From its arrival to its first token.
@@ -126,6 +127,35 @@ impl Slo {
     }
 }
 
+/// No objective.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no objective: expected ttft=500ms,tpot=50ms,e2e=5s, or some of these")]
+pub struct SloError {
+    /// What was written.
+    pub text: String,
+}
+
+/// Written `ttft=500ms,tpot=50ms,e2e=5s`, or some of these.
+impl FromStr for Slo {
+    type Err = SloError;
+
+    fn from_str(text: &str) -> Result<Self, SloError> {
+        let wrong = || SloError { text: text.to_owned() };
+        let mut slo = Self::default();
+        for pair in text.split(',') {
+            let (name, limit) = pair.split_once('=').ok_or_else(wrong)?;
+            let limit = humantime::parse_duration(limit.trim()).map_err(|_| wrong())?;
+            match name.trim() {
+                "ttft" => slo.ttft = Some(limit),
+                "tpot" => slo.tpot = Some(limit),
+                "e2e" => slo.e2e = Some(limit),
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(slo)
+    }
+}
+
 /// A duration as milliseconds.
 pub(crate) fn ms<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(time.as_nanos() as f64 / 1e6)
@@ -139,5 +169,32 @@ pub(crate) fn optional_ms<S: Serializer>(
     match time {
         Some(time) => ms(time, serializer),
         None => serializer.serialize_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objectives_are_read_and_nonsense_is_refused() {
+        let slo: Slo = "ttft=500ms, e2e=1m".parse().unwrap();
+        let (ttft, e2e) = (Duration::from_millis(500), Duration::from_secs(60));
+        assert_eq!(slo, Slo { ttft: Some(ttft), tpot: None, e2e: Some(e2e) });
+        for text in ["", "ttft", "ttft=5", "itl=5ms", "ttft=-1s"] {
+            assert!(text.parse::<Slo>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_of_one_token_has_no_time_per_further_token_to_exceed() {
+        let slo: Slo = "ttft=10ms,tpot=1ms".parse().unwrap();
+        let mut request = RequestRecord::new(0, Duration::ZERO, 1);
+        request.ttft = Some(Duration::from_millis(10));
+        assert!(!slo.is_met(&request), "it did not end");
+        request.outcome = Outcome::Stop;
+        assert!(slo.is_met(&request));
+        request.tpot = Some(Duration::from_millis(2));
+        assert!(!slo.is_met(&request));
     }
 }

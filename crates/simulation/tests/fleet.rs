@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serving::baseline::{ContiguousPool, Counters, StaticScheduler};
 use serving::{Load, Recorder, RequestSummary, SchedulerLimits, Timeline};
 use simulation::{
-    Arrival, Fault, FaultKind, Fleet, FleetError, Limit, LinearCost, ObservedStep, Observer,
+    Arrival, Fault, FaultKind, Fleet, FleetError, Host, Limit, LinearCost, ObservedStep, Observer,
     Outcome, Prompt, Replica, ReplicaSpec, Report, RoundRobin, Slo,
 };
 
@@ -190,6 +190,8 @@ fn alone_a_request_waits_for_its_prefill_and_nothing_else() {
     assert_eq!(request.e2e, Some(step(100, 100) + step(1, 101) + step(1, 102)));
     assert_eq!(request.tpot, Some((step(1, 101) + step(1, 102)) / 2));
     assert_eq!(request.max_itl, Some(step(1, 102)));
+    let itl = report.summary(&Slo::default()).itl;
+    assert!(itl.max.abs_diff(step(1, 102)) < step(1, 102) / 1000, "{itl:?}");
 }
 
 #[test]
@@ -230,6 +232,32 @@ fn what_can_never_fit_and_what_is_too_many_is_refused() {
     let (yes, no) = (Outcome::Stop, Outcome::Refused);
     assert_eq!(outcomes(limited, arrivals), [yes, yes, no, no]);
     assert_eq!(outcomes(limited, vec![Arrival::new(ms(0), 50, 51)]), [no]);
+}
+
+#[test]
+fn the_frontend_is_in_ttft_and_e2e_and_in_no_step() {
+    let zero = Duration::ZERO;
+    let (request, prompt_token) = (ms(8), Duration::from_micros(10));
+    let host = Host { step: zero, sequence: zero, launch: zero, request, prompt_token };
+    let spec = ReplicaSpec { frontend: Some(host), ..spec(4) };
+    let arrivals = [Arrival::new(ms(3), 100, 3), Arrival::new(ms(3), 300, 3)];
+    let serve = |spec, arrivals: &[Arrival]| {
+        let fleet = Fleet::new(vec![replica(spec)], RoundRobin::default());
+        fleet.run(arrivals.to_vec(), NO_END).unwrap().requests
+    };
+    // As if it came later by the way in, and got its tokens later by the way out.
+    let entered = [Arrival::new(ms(3 + 4 + 1), 100, 3), Arrival::new(ms(3 + 4 + 3), 300, 3)];
+    let bare = serve(self::spec(4), &entered);
+    for (index, request) in serve(spec, &arrivals).iter().enumerate() {
+        let under_way = host.frontend(request.prompt_tokens);
+        assert_eq!(request.ttft, bare[index].ttft.map(|ttft| ttft + under_way));
+        assert_eq!(request.e2e, bare[index].e2e.map(|e2e| e2e + under_way));
+        assert_eq!((request.tpot, request.queue), (bare[index].tpot, bare[index].queue));
+    }
+    let gone = Arrival { abort_at: Some(ms(5)), ..arrivals[0].clone() };
+    let requests = serve(spec, &[gone, arrivals[1].clone()]);
+    assert_eq!(requests[0].outcome, Outcome::Aborted);
+    assert_eq!((requests[0].generated_tokens, requests[1].outcome), (0, Outcome::Stop));
 }
 
 #[test]
