@@ -139,6 +139,20 @@ impl Client {
         self.verdict(page.and_then(|text| Ok(Page::parse(&text)?)))
     }
 
+    /// Requests that the server holds, as `/load` says; `None` where it does not.
+    #[must_use]
+    pub fn load(&self) -> Option<f64> {
+        let text = get(&self.agent, self.engine.url(), "/load").ok()?;
+        serde_json::from_str::<serde_json::Value>(&text).ok()?.get("server_load")?.as_f64()
+    }
+
+    /// The status of `/health`; `None` where nobody answers.
+    #[must_use]
+    pub fn health(&self) -> Option<u16> {
+        let response = self.agent.get(format!("{}/health", self.engine.url())).call();
+        response.ok().map(|response| response.status().as_u16())
+    }
+
     /// The engine's own timelines of these answers, in their order; of several choices, the first
     /// to end. Needs `--debug-timelines`.
     ///

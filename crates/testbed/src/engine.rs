@@ -66,7 +66,7 @@ pub trait Testbed {
 }
 
 /// An engine that serves. Dropping it ends it.
-pub trait RunningEngine {
+pub trait RunningEngine: Send + Sync {
     /// Where it listens, like `http://127.0.0.1:41234`.
     fn url(&self) -> &str;
 

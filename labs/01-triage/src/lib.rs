@@ -7,23 +7,29 @@
 //! | 1.2 | `histogram.rs` | metrics that do not lie |
 //! | 1.3 | `continuous.rs` | from static to continuous batching |
 //! | 1.4 | `paged.rs`, `preemption.rs` | paged KV, prefix cache, preemption |
+//! | 1.7 | `triage.rs` | from symptoms to a cause and a remedy |
 //!
 //! All of it is pure: functions of their arguments, on the seams of `serving`. The engine that
 //! serves a real model with these parts is `src/bin/engine.rs`.
 
 pub mod continuous;
+pub mod evidence;
+pub mod fault;
 pub mod free_list;
 pub mod histogram;
 pub mod metrics;
 pub mod paged;
 pub mod phases;
 pub mod preemption;
+pub mod triage;
 
 #[cfg(test)]
 mod tests;
 
 pub use continuous::ContinuousScheduler;
+pub use evidence::{Evidence, Scrape, Stream, Symptoms};
 pub use histogram::{BucketError, Histogram, buckets_for_slo};
 pub use metrics::EngineMetrics;
 pub use paged::PagedPool;
 pub use phases::{Latencies, latencies, phases};
+pub use triage::{Cause, Remedy, diagnose, remedy};

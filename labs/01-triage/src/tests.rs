@@ -3,8 +3,11 @@
 //! All but those in `live` are pure: no clock, no thread, no model; what is random comes from
 //! `LAB_SEED`.
 
+mod incidents;
 mod live;
 mod task_1_1;
 mod task_1_2;
 mod task_1_3;
 mod task_1_4;
+mod task_1_7;
+mod watcher;

@@ -5,14 +5,17 @@
 use std::error::Error;
 use std::ffi::OsStr;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
+use lab01_triage::fault::{FaultSwitch, Faulty};
 use lab01_triage::{ContinuousScheduler, EngineMetrics, PagedPool};
 use model::{DeviceKind, LoadOptions, ModelSource, WeightFormat};
 use server::{Backend, ServeArgs};
 use serving::baseline::{ContiguousPool, Counters, StaticScheduler};
-use serving::{BlockPool, Engine, Recorder, Scheduler, SchedulerLimits};
+use serving::{BlockPool, Engine, Executor, Recorder, Scheduler, SchedulerLimits};
 
 /// Serves a language model over the OpenAI API.
 #[derive(Debug, Clone, Parser)]
@@ -59,6 +62,9 @@ struct Args {
     /// Keep all weights in f32: exact to the file, and several times as slow to read
     #[arg(long)]
     f32_weights: bool,
+    /// Faults that files of this folder switch on: hang, renamed-metric, slow-tokenizer (task 1.7)
+    #[arg(long, value_name = "FOLDER")]
+    debug_faults: Option<PathBuf>,
     /// Run the model on a CUDA device (needs a build with feature `cuda`)
     #[arg(long)]
     cuda: bool,
@@ -95,6 +101,10 @@ fn main() -> ExitCode {
     let recorder: Box<dyn Recorder> = match args.recorder {
         RecorderKind::Counters => Box::new(Counters::new(&name)),
         RecorderKind::Histograms => Box::new(EngineMetrics::new(&name)),
+    };
+    let recorder = match &args.debug_faults {
+        Some(folder) => Box::new(Faulty::new(recorder, FaultSwitch::new(folder))),
+        None => recorder,
     };
     match server::run(&serve, recorder, move || load(&args)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -148,8 +158,14 @@ fn load(args: &Args) -> Result<Backend, Box<dyn Error + Send + Sync>> {
             scheduler(args, limits, pool.with_prefix_caching(!args.no_prefix_caching))
         }
     };
-    let executor = model.into_executor(num_blocks, block_size)?;
-    Ok(Backend { engine: Engine::new(scheduler, Box::new(executor)), codec, max_model_len })
+    let executor = Box::new(model.into_executor(num_blocks, block_size)?);
+    let Some(folder) = &args.debug_faults else {
+        return Ok(Backend { engine: Engine::new(scheduler, executor), codec, max_model_len });
+    };
+    let switch = FaultSwitch::new(folder);
+    let executor = Box::new(Faulty::new(executor as Box<dyn Executor>, switch.clone()));
+    let codec = Arc::new(Faulty::new(codec, switch));
+    Ok(Backend { engine: Engine::new(scheduler, executor), codec, max_model_len })
 }
 
 fn scheduler<P: BlockPool + 'static>(

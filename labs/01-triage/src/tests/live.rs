@@ -2,6 +2,8 @@
 //! orderings only: what the machine is too slow or too busy for ends without a verdict, never as a
 //! failure.
 
+mod faults;
+
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
