@@ -7,6 +7,7 @@
 //! | 1.2 | `histogram.rs` | metrics that do not lie |
 //! | 1.3 | `continuous.rs` | from static to continuous batching |
 //! | 1.4 | `paged.rs`, `preemption.rs` | paged KV, prefix cache, preemption |
+//! | 1.6 | `roofline.rs` | how long a step takes, and which limit binds |
 //! | 1.7 | `triage.rs` | from symptoms to a cause and a remedy |
 //!
 //! All of it is pure: functions of their arguments, on the seams of `serving`. The engine that
@@ -21,6 +22,8 @@ pub mod metrics;
 pub mod paged;
 pub mod phases;
 pub mod preemption;
+pub mod published;
+pub mod roofline;
 pub mod triage;
 
 #[cfg(test)]
@@ -32,4 +35,5 @@ pub use histogram::{BucketError, Histogram, buckets_for_slo};
 pub use metrics::EngineMetrics;
 pub use paged::PagedPool;
 pub use phases::{Latencies, latencies, phases};
+pub use roofline::{Roofline, Work, binding};
 pub use triage::{Cause, Remedy, diagnose, remedy};
