@@ -58,6 +58,16 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
+    /// Serve requests on a device that is not here, in virtual time (see `simulate --help`)
+    #[command(disable_help_flag = true)]
+    Simulate {
+        /// The reference's scheduler, pool and roofline instead of yours
+        #[arg(long)]
+        solution: bool,
+        /// What the simulator is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+        arguments: Vec<String>,
+    },
     /// Everything that CI runs
     Test(TestArgs),
     /// For maintainers: regenerate the starters, prove the checks

@@ -61,6 +61,9 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
         Some(Command::Load { arguments }) => programs::load(&root, &arguments, stop),
         Some(Command::Book { open, port }) => programs::book(&root, open, port, stop),
         Some(Command::Bench { args }) => programs::bench(&root, &args, stop),
+        Some(Command::Simulate { solution, arguments }) => {
+            programs::simulate(&root, solution, &arguments, stop)
+        }
         Some(Command::Test(args)) => ci::run(&root, &args, stop),
         Some(Command::Author { command }) => {
             let out = &mut anstream::stdout();

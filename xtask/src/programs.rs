@@ -47,6 +47,20 @@ pub(crate) fn bench(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
     status(run(command.args(args), stop)?)
 }
 
+/// `cargo xtask simulate`: the learner's own scheduler, pool and roofline, or the reference's.
+pub(crate) fn simulate(root: &Path, solution: bool, args: &[String], stop: &Stop) -> Result<u8> {
+    let (package, bin) = if solution {
+        ("sol01-triage", "sol01-simulate")
+    } else {
+        ("lab01-triage", "lab01-simulate")
+    };
+    let mut command = cargo(root, &target_dir(root));
+    command.args(["run", "--quiet", "-p", package, "--bin", bin, "--features", "cli"]);
+    // Nobody wants to know how fast a program is that was not optimised.
+    command.args(args.iter().any(|arg| arg == "--bench").then_some("--release"));
+    status(run(command.arg("--").args(args), stop)?)
+}
+
 /// What to hand to an engine's `--model`, and what to call it. Fetches the model if it is not here yet.
 pub(crate) fn lab_model(root: &Path, stop: &Stop) -> Result<(String, String), String> {
     if let Some(path) = model_path(root, stop)? {

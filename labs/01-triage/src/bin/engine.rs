@@ -1,9 +1,9 @@
-//! The engine as a process: this lab's scheduler, block pool and metrics around a real model, behind HTTP.
+//! The engine as a process: this lab's scheduler, block pool and metrics behind HTTP, around a real model, or around
+//! the prediction of how long its steps would take on another device (`--sim`).
 //!
 //! Each part has a naive twin to compare with: `--scheduler static`, `--pool contiguous`, `--recorder counters`.
 
-use std::error::Error;
-use std::ffi::OsStr;
+#[cfg(feature = "live")]
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -11,24 +11,48 @@ use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
 use lab01_triage::fault::{FaultSwitch, Faulty};
-use lab01_triage::{ContinuousScheduler, EngineMetrics, PagedPool};
+use lab01_triage::{ContinuousScheduler, EngineMetrics, PagedPool, Placement};
+#[cfg(feature = "live")]
 use model::{DeviceKind, LoadOptions, ModelSource, WeightFormat};
-use server::{Backend, ServeArgs};
+use server::{Backend, LoadError, ServeArgs};
 use serving::baseline::{ContiguousPool, Counters, StaticScheduler};
-use serving::{BlockPool, Engine, Executor, Recorder, Scheduler, SchedulerLimits};
+use serving::{BlockPool, Engine, Executor, Recorder, Scheduler, SchedulerLimits, TextCodec};
+use simulation::real_time::{RealTimeExecutor, SyllableCodec};
+
+/// Longest context of a real model, where `--max-model-len` does not say.
+#[cfg(feature = "live")]
+const MODEL_LEN: usize = 2048;
+/// Longest context in a simulation, where `--max-model-len` does not say: that of Qwen2.5.
+const SIMULATED_LEN: usize = 32_768;
 
 /// Serves a language model over the OpenAI API.
 #[derive(Debug, Clone, Parser)]
 #[command(after_help = "Examples:
   engine --model tiny
   engine --model SmolLM2-135M-Instruct.Q4_1.gguf --max-num-seqs 8 --port 8000
-  engine --model tiny --scheduler static --pool contiguous")]
+  engine --model tiny --scheduler static --pool contiguous
+  engine --sim h100:qwen2.5-7b
+  engine --sim h100:llama-3.1-70bx4 --max-num-seqs 128")]
 struct Args {
     #[command(flatten)]
     serve: ServeArgs,
     /// A .gguf file, a folder with safetensors and config.json, or `tiny` (a seeded random model)
-    #[arg(long)]
-    model: ModelSource,
+    #[cfg(feature = "live")]
+    #[arg(long, required_unless_present = "sim")]
+    model: Option<ModelSource>,
+    /// This engine was built without models (feature `live`): use --sim
+    #[cfg(not(feature = "live"))]
+    #[arg(long, value_parser = no_model)]
+    model: Option<String>,
+    /// Behave like this model on this device, or on N of them: DEVICE:MODEL or DEVICE:MODELxN
+    #[arg(long, value_name = "DEVICE:MODEL", conflicts_with = "model")]
+    sim: Option<Placement>,
+    /// Tokens after which a simulated answer ends, unless the request ends it earlier
+    #[arg(long, default_value_t = 256, requires = "sim")]
+    sim_answer_tokens: usize,
+    /// Part of the simulated device's memory that the engine may use
+    #[arg(long, default_value_t = 0.92, requires = "sim")]
+    gpu_memory_utilization: f64,
     /// Who chooses what runs in a step
     #[arg(long, value_enum, default_value_t = SchedulerKind::Continuous)]
     scheduler: SchedulerKind,
@@ -38,33 +62,37 @@ struct Args {
     /// What /metrics says
     #[arg(long, value_enum, default_value_t = RecorderKind::Histograms)]
     recorder: RecorderKind,
-    /// Sequences that may run at once
-    #[arg(long, default_value_t = 8)]
-    max_num_seqs: usize,
-    /// Tokens that one step may feed to the model
-    #[arg(long, default_value_t = 256)]
-    max_num_batched_tokens: usize,
+    /// Sequences that may run at once; by default 8, and 256 in a simulation
+    #[arg(long)]
+    max_num_seqs: Option<usize>,
+    /// Tokens that one step may feed to the model; by default 256, and vLLM's in a simulation
+    #[arg(long)]
+    max_num_batched_tokens: Option<usize>,
     /// Token slots in a KV block
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     block_size: u16,
-    /// KV blocks in all; by default room for four contexts of the longest length
+    /// KV blocks in all; by default room for four contexts of the longest length, and in a simulation what fits the
+    /// device
     #[arg(long)]
     num_kv_blocks: Option<usize>,
-    /// Longest context in tokens; the model's own limit applies as well
-    #[arg(long, default_value_t = 2048)]
-    max_model_len: usize,
+    /// Longest context in tokens, by default 2048; the model's own limit applies as well
+    #[arg(long)]
+    max_model_len: Option<usize>,
     /// Threads of the model; by default one a core
+    #[cfg(feature = "live")]
     #[arg(long)]
     threads: Option<NonZeroUsize>,
     /// Compute every prompt from its first token, even where its prefix is in the cache
     #[arg(long)]
     no_prefix_caching: bool,
+    #[cfg(feature = "live")]
     /// Keep all weights in f32: exact to the file, and several times as slow to read
     #[arg(long)]
     f32_weights: bool,
     /// Faults that files of this folder switch on: hang, renamed-metric, slow-tokenizer (task 1.7)
     #[arg(long, value_name = "FOLDER")]
     debug_faults: Option<PathBuf>,
+    #[cfg(feature = "live")]
     /// Run the model on a CUDA device (needs a build with feature `cuda`)
     #[arg(long)]
     cuda: bool,
@@ -97,7 +125,7 @@ enum RecorderKind {
 fn main() -> ExitCode {
     let args = Args::parse();
     let mut serve = args.serve.clone();
-    let name = serve.served_model_name.get_or_insert_with(|| model_name(&args.model)).clone();
+    let name = serve.served_model_name.get_or_insert_with(|| model_name(&args)).clone();
     let recorder: Box<dyn Recorder> = match args.recorder {
         RecorderKind::Counters => Box::new(Counters::new(&name)),
         RecorderKind::Histograms => Box::new(EngineMetrics::new(&name)),
@@ -116,59 +144,127 @@ fn main() -> ExitCode {
 }
 
 /// What a model is called where `--served-model-name` does not say: its file's or folder's name.
-fn model_name(source: &ModelSource) -> String {
-    match source {
-        ModelSource::Tiny { .. } => "tiny".to_owned(),
-        ModelSource::Gguf(path) => lossy(path.file_stem()),
-        ModelSource::HuggingFaceDir(path) => lossy(path.file_name()),
+fn model_name(args: &Args) -> String {
+    if let Some(placement) = &args.sim {
+        return placement.model.clone();
     }
+    #[cfg(feature = "live")]
+    match &args.model {
+        Some(ModelSource::Gguf(path)) => return lossy(path.file_stem()),
+        Some(ModelSource::HuggingFaceDir(path)) => return lossy(path.file_name()),
+        Some(ModelSource::Tiny { .. }) | None => {}
+    }
+    "tiny".to_owned()
 }
 
-fn lossy(name: Option<&OsStr>) -> String {
-    name.unwrap_or(OsStr::new("model")).to_string_lossy().into_owned()
+#[cfg(feature = "live")]
+fn lossy(name: Option<&std::ffi::OsStr>) -> String {
+    name.unwrap_or(std::ffi::OsStr::new("model")).to_string_lossy().into_owned()
 }
 
-/// Loads the model and puts the parts together. Runs on the engine's thread while HTTP is up already.
-fn load(args: &Args) -> Result<Backend, Box<dyn Error + Send + Sync>> {
-    let options = LoadOptions {
-        device: if args.cuda { DeviceKind::Cuda { ordinal: 0 } } else { DeviceKind::Cpu },
-        threads: args.threads,
-        max_model_len: Some(args.max_model_len),
-        weights: if args.f32_weights { WeightFormat::Full } else { WeightFormat::Auto },
-    };
-    let model = model::load(&args.model, &options)?;
-    let (codec, max_model_len) = (model.codec.clone(), model.max_model_len);
+#[cfg(not(feature = "live"))]
+fn no_model(_: &str) -> Result<String, String> {
+    Err("this engine was built without models: build it with `--features live`, or use \
+         `--sim DEVICE:MODEL`"
+        .to_owned())
+}
+
+/// Puts the parts together. Runs on the engine's thread while HTTP is up already.
+fn load(args: &Args) -> Result<Backend, LoadError> {
+    if let Some(placement) = &args.sim {
+        return simulate(args, placement);
+    }
+    #[cfg(feature = "live")]
+    if let Some(source) = &args.model {
+        return load_model(args, source);
+    }
+    Err("nothing to serve: use --sim DEVICE:MODEL".into())
+}
+
+/// An engine that takes as long as this model would on that device.
+fn simulate(args: &Args, placement: &Placement) -> Result<Backend, LoadError> {
+    let limits = placement.limits(args.max_num_seqs, args.max_num_batched_tokens)?;
     let block_size = usize::from(args.block_size);
-    let needed = serving::blocks_for(max_model_len, block_size);
-    let num_blocks = args.num_kv_blocks.unwrap_or(needed * 4);
-    if num_blocks < needed {
+    let fit = placement.roofline.kv_blocks(limits, args.gpu_memory_utilization, block_size);
+    let num_blocks = args.num_kv_blocks.unwrap_or(fit);
+    if num_blocks == 0 {
+        let model = &placement.model;
         return Err(format!(
-            "--num-kv-blocks {num_blocks} of {block_size} tokens cannot hold one context of {max_model_len} tokens: \
-             raise it to {needed}, or lower --max-model-len"
+            "{model} leaves no room for a KV cache on this device: give it more of them, --sim DEVICE:{model}xN"
         )
         .into());
     }
-    let limits = SchedulerLimits::try_new(args.max_num_seqs, args.max_num_batched_tokens)?;
-    let scheduler = match args.pool {
-        PoolKind::Contiguous => {
-            scheduler(args, limits, ContiguousPool::new(num_blocks, block_size))
-        }
-        PoolKind::Paged => {
-            let pool = PagedPool::new(num_blocks, block_size);
-            scheduler(args, limits, pool.with_prefix_caching(!args.no_prefix_caching))
-        }
-    };
-    let executor = Box::new(model.into_executor(num_blocks, block_size)?);
-    let Some(folder) = &args.debug_faults else {
-        return Ok(Backend { engine: Engine::new(scheduler, executor), codec, max_model_len });
-    };
-    let switch = FaultSwitch::new(folder);
-    let executor = Box::new(Faulty::new(executor as Box<dyn Executor>, switch.clone()));
-    let codec = Arc::new(Faulty::new(codec, switch));
-    Ok(Backend { engine: Engine::new(scheduler, executor), codec, max_model_len })
+    let most = num_blocks.saturating_mul(block_size);
+    let max_model_len = args.max_model_len.unwrap_or(SIMULATED_LEN.min(most));
+    let scheduler = scheduler(args, limits, num_blocks, max_model_len)?;
+    let executor = RealTimeExecutor::new(placement.roofline.clone(), args.sim_answer_tokens);
+    let codec = Arc::new(SyllableCodec);
+    Ok(backend(args, scheduler, Box::new(executor), codec, max_model_len))
 }
 
-fn scheduler<P: BlockPool + 'static>(
+#[cfg(feature = "live")]
+fn load_model(args: &Args, source: &ModelSource) -> Result<Backend, LoadError> {
+    let options = LoadOptions {
+        device: if args.cuda { DeviceKind::Cuda { ordinal: 0 } } else { DeviceKind::Cpu },
+        threads: args.threads,
+        max_model_len: Some(args.max_model_len.unwrap_or(MODEL_LEN)),
+        weights: if args.f32_weights { WeightFormat::Full } else { WeightFormat::Auto },
+    };
+    let model = model::load(source, &options)?;
+    let (codec, max_model_len) = (model.codec.clone(), model.max_model_len);
+    let block_size = usize::from(args.block_size);
+    let four = 4 * serving::blocks_for(max_model_len, block_size);
+    let num_blocks = args.num_kv_blocks.unwrap_or(four);
+    let (seqs, budget) = (args.max_num_seqs, args.max_num_batched_tokens);
+    let limits = SchedulerLimits::try_new(seqs.unwrap_or(8), budget.unwrap_or(256))?;
+    let scheduler = scheduler(args, limits, num_blocks, max_model_len)?;
+    let executor = model.into_executor(num_blocks, block_size)?;
+    Ok(backend(args, scheduler, Box::new(executor), codec, max_model_len))
+}
+
+/// What the server serves, behind the faults that may be switched on.
+fn backend(
+    args: &Args,
+    scheduler: Box<dyn Scheduler>,
+    executor: Box<dyn Executor>,
+    codec: Arc<dyn TextCodec>,
+    max_model_len: usize,
+) -> Backend {
+    let Some(folder) = &args.debug_faults else {
+        return Backend { engine: Engine::new(scheduler, executor), codec, max_model_len };
+    };
+    let switch = FaultSwitch::new(folder);
+    let executor = Box::new(Faulty::new(executor, switch.clone()));
+    let codec = Arc::new(Faulty::new(codec, switch));
+    Backend { engine: Engine::new(scheduler, executor), codec, max_model_len }
+}
+
+/// The scheduler and the pool asked for, if the pool can hold one context.
+fn scheduler(
+    args: &Args,
+    limits: SchedulerLimits,
+    num_blocks: usize,
+    max_model_len: usize,
+) -> Result<Box<dyn Scheduler>, LoadError> {
+    let block_size = usize::from(args.block_size);
+    let needed = serving::blocks_for(max_model_len, block_size);
+    if num_blocks < needed {
+        return Err(format!(
+            "{num_blocks} KV blocks of {block_size} tokens (--num-kv-blocks) cannot hold one context of \
+             {max_model_len} tokens: raise it to {needed}, or lower --max-model-len"
+        )
+        .into());
+    }
+    Ok(match args.pool {
+        PoolKind::Contiguous => on_pool(args, limits, ContiguousPool::new(num_blocks, block_size)),
+        PoolKind::Paged => {
+            let pool = PagedPool::new(num_blocks, block_size);
+            on_pool(args, limits, pool.with_prefix_caching(!args.no_prefix_caching))
+        }
+    })
+}
+
+fn on_pool<P: BlockPool + 'static>(
     args: &Args,
     limits: SchedulerLimits,
     pool: P,
