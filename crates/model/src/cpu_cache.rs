@@ -23,11 +23,10 @@ pub(crate) enum CachePrecision {
 /// part with lanes to spare.
 #[derive(Debug)]
 pub(crate) struct CpuLayer {
-    /// `(num_blocks, kv_heads, parts, head_dim, LANES)`: a row for each dimension, so that a row of scores
-    /// needs no sum across lanes.
-    keys: Rows,
-    /// `(num_blocks, kv_heads, parts, LANES, value_rows, LANES)`: some rows for each position.
-    values: Rows,
+    /// `(num_blocks, kv_heads, parts, part_rows)` rows of [`LANES`]. A part has its keys first, a row for each
+    /// dimension, so that a row of scores needs no sum across lanes; then its values, some rows for each
+    /// position. What is read together is together: in f16, with heads of 64, a part is a page of memory.
+    rows: Rows,
     shape: Shape,
 }
 
@@ -64,31 +63,21 @@ impl CpuLayer {
             head_dim: config.head_dim,
         };
         let parts = num_blocks.checked_mul(shape.kv_heads)?.checked_mul(shape.parts)?;
-        Some(Self {
-            keys: Rows::new(parts.checked_mul(shape.head_dim)?, precision)?,
-            values: Rows::new(parts.checked_mul(LANES * shape.value_rows())?, precision)?,
-            shape,
-        })
+        Some(Self { rows: Rows::new(parts.checked_mul(shape.part_rows())?, precision)?, shape })
     }
 
     /// Writes `keys, values (T, kv_heads * head_dim)` to their slots, `block * block_size + offset`.
     pub(crate) fn write(&mut self, keys: &[f32], values: &[f32], slots: &[u32]) {
-        let Self { keys: key_rows, values: value_rows, shape } = self;
-        match (key_rows, value_rows) {
-            (Rows::Half(key_rows), Rows::Half(value_rows)) => {
+        match &mut self.rows {
+            Rows::Half(rows) => {
                 let narrow = |rows: &[f32]| {
                     let mut bits = vec![0u16; rows.len()];
                     bits.reinterpret_cast_mut::<f16>().convert_from_f32_slice(rows);
                     bits
                 };
-                write_keys(key_rows, &narrow(keys), slots, *shape);
-                write_values(value_rows, &narrow(values), slots, *shape);
+                write(rows, &narrow(keys), &narrow(values), slots, self.shape);
             }
-            (Rows::Full(key_rows), Rows::Full(value_rows)) => {
-                write_keys(key_rows, keys, slots, *shape);
-                write_values(value_rows, values, slots, *shape);
-            }
-            _ => unreachable!("keys and values have the same precision"),
+            Rows::Full(rows) => write(rows, keys, values, slots, self.shape),
         }
     }
 
@@ -102,34 +91,40 @@ impl CpuLayer {
         strip: &mut Strip,
         mut attend: impl FnMut(usize, &Strip),
     ) {
-        let Shape { block_size, parts, .. } = self.shape;
-        strip.keys.resize(PARTS * self.shape.head_dim, [0.0; LANES]);
-        strip.values.resize(PARTS * LANES * self.shape.value_rows(), [0.0; LANES]);
-        let (mut first, mut position, mut filled) = (0, 0, 0);
-        strip.lens = [0; PARTS];
+        let shape = self.shape;
+        strip.keys.resize(PARTS * shape.head_dim, [0.0; LANES]);
+        strip.values.resize(PARTS * LANES * shape.value_rows(), [0.0; LANES]);
+        let mut parts = Vec::with_capacity(context.div_ceil(LANES));
+        let mut position = 0;
         while position < context {
-            let within = position % block_size;
-            let len = LANES.min(block_size - within).min(context - position);
-            let block = span.block(position, block_size) as usize;
-            let part = self.shape.part(block, kv_head, within / LANES);
-            debug_assert!(within / LANES < parts);
-            self.read(part, filled, len, strip);
-            strip.lens[filled] = len;
-            (filled, position) = (filled + 1, position + len);
-            if filled == PARTS || position == context {
-                attend(first, strip);
-                (first, filled, strip.lens) = (position, 0, [0; PARTS]);
+            let within = position % shape.block_size;
+            let len = LANES.min(shape.block_size - within).min(context - position);
+            let block = span.block(position, shape.block_size) as usize;
+            parts.push((shape.part(block, kv_head, within / LANES), len));
+            position += len;
+        }
+        let mut first = 0;
+        for (number, together) in parts.chunks(PARTS).enumerate() {
+            strip.lens = [0; PARTS];
+            for (to, &(part, len)) in together.iter().enumerate() {
+                // Reading ahead as far as the next strip hides most of the wait for memory.
+                let ahead = parts.get((number + 1) * PARTS + to).map_or(part, |&(part, _)| part);
+                self.read(part, ahead, to, strip);
+                strip.lens[to] = len;
             }
+            attend(first, strip);
+            first += strip.lens.iter().sum::<usize>();
         }
     }
 
-    /// Reads one part of the cache into one of a strip.
-    fn read(&self, part: usize, to: usize, len: usize, strip: &mut Strip) {
+    /// Reads one part of the cache into one of a strip, and has another part fetched.
+    fn read(&self, part: usize, ahead: usize, to: usize, strip: &mut Strip) {
         let (head_dim, rows) = (self.shape.head_dim, self.shape.value_rows());
+        let (first, ahead) = (part * self.shape.part_rows(), ahead * self.shape.part_rows());
         let keys = &mut strip.keys[to * head_dim..][..head_dim];
-        self.keys.read(part * head_dim, keys);
-        let values = &mut strip.values[to * LANES * rows..][..len * rows];
-        self.values.read(part * LANES * rows, values);
+        self.rows.read(first, ahead, keys);
+        let values = &mut strip.values[to * LANES * rows..][..LANES * rows];
+        self.rows.read(first + head_dim, ahead + head_dim, values);
     }
 }
 
@@ -139,6 +134,11 @@ impl Shape {
     /// Rows of a position's values.
     fn value_rows(&self) -> usize {
         self.head_dim.div_ceil(LANES)
+    }
+
+    /// Rows of a part: its keys, then its values.
+    fn part_rows(&self) -> usize {
+        self.head_dim + LANES * self.value_rows()
     }
 
     /// Where a part is, counted in parts.
@@ -171,36 +171,32 @@ impl Rows {
         }
     }
 
-    fn read(&self, first: usize, to: &mut [[f32; LANES]]) {
+    fn read(&self, first: usize, ahead: usize, to: &mut [[f32; LANES]]) {
         match self {
-            Self::Half(rows) => widen(&rows[first..first + to.len()], to),
+            Self::Half(rows) => {
+                widen(&rows[first..first + to.len()], &rows[ahead..ahead + to.len()], to);
+            }
             Self::Full(rows) => to.copy_from_slice(&rows[first..first + to.len()]),
         }
     }
 }
 
-/// A position's key is a lane of `head_dim` rows.
-fn write_keys<T: Copy>(cache: &mut [[T; LANES]], rows: &[T], slots: &[u32], shape: Shape) {
-    let head_dim = shape.head_dim;
-    for (row, &slot) in rows.chunks_exact(shape.kv_heads * head_dim).zip(slots) {
-        let (part, lane) = shape.place(slot);
-        for (head, key) in row.chunks_exact(head_dim).enumerate() {
-            let at = (part + head * shape.parts) * head_dim;
-            for (cell, value) in cache[at..at + head_dim].iter_mut().zip(key) {
-                cell[lane] = *value;
-            }
-        }
-    }
-}
-
-/// A position's value fills rows of its own.
-fn write_values<T: Copy>(cache: &mut [[T; LANES]], rows: &[T], slots: &[u32], shape: Shape) {
+/// A position's key is a lane of `head_dim` rows; its value fills rows of its own.
+fn write<T: Copy>(cache: &mut [[T; LANES]], keys: &[T], values: &[T], slots: &[u32], shape: Shape) {
     let (head_dim, per_value) = (shape.head_dim, shape.value_rows());
-    for (row, &slot) in rows.chunks_exact(shape.kv_heads * head_dim).zip(slots) {
+    let width = shape.kv_heads * head_dim;
+    let rows = keys.chunks_exact(width).zip(values.chunks_exact(width));
+    for ((keys, values), &slot) in rows.zip(slots) {
         let (part, lane) = shape.place(slot);
-        for (head, value) in row.chunks_exact(head_dim).enumerate() {
-            let at = ((part + head * shape.parts) * LANES + lane) * per_value;
-            cache[at..at + per_value].as_flattened_mut()[..head_dim].copy_from_slice(value);
+        let heads = keys.chunks_exact(head_dim).zip(values.chunks_exact(head_dim));
+        for (head, (key, value)) in heads.enumerate() {
+            let at = (part + head * shape.parts) * shape.part_rows();
+            let (key_rows, value_rows) = cache[at..at + shape.part_rows()].split_at_mut(head_dim);
+            for (row, number) in key_rows.iter_mut().zip(key) {
+                row[lane] = *number;
+            }
+            let value_rows = &mut value_rows[lane * per_value..(lane + 1) * per_value];
+            value_rows.as_flattened_mut()[..head_dim].copy_from_slice(value);
         }
     }
 }

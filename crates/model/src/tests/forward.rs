@@ -158,7 +158,8 @@ fn a_prompts_log_probabilities_are_told_once_however_it_is_cut() {
     let params =
         SamplingParams { prompt_logprobs: Some(3), logprobs: Some(0), ..SamplingParams::greedy() };
     // Cut anywhere, with a head that the prefix cache holds, and computed again after a preemption.
-    for (id, cuts) in [(0, &[0..30][..]), (1, &[0..7, 7..8, 8..30]), (2, &[12..20, 0..30])] {
+    let whole = 0..30;
+    for (id, cuts) in [(0, &[whole][..]), (1, &[0..7, 7..8, 8..30]), (2, &[12..20, 0..30])] {
         executor.register(SequenceId(id), &text, &params);
         if cuts[0].start > 0 {
             let head = plan(vec![chunk(9, &text, 0..cuts[0].start, &table(8, 30))]);
