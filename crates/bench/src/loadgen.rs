@@ -103,8 +103,18 @@ pub fn prepare(
     let unary = |requests| Work::Unary { concurrency: CONCURRENCY, requests: requests / share };
     let streams = |requests| Work::Streams { concurrency: CONCURRENCY, requests: requests / share };
     let mut comparisons = vec![
-        cost(figure("unary request", "us CPU", Better::Lower), &generators, [unary(20_000), unary(100_000)], &sink),
-        cost(figure("streams of 16 tokens", "/s and core", Better::Higher), &generators, [streams(400), streams(2400)], &sink),
+        cost(
+            figure("unary request", "us CPU", Better::Lower),
+            &generators,
+            [unary(20_000), unary(100_000)],
+            &sink,
+        ),
+        cost(
+            figure("streams of 16 tokens", "/s and core", Better::Higher),
+            &generators,
+            [streams(400), streams(2400)],
+            &sink,
+        ),
     ];
     for (rate, requests) in ARRIVALS {
         comparisons.push(arrivals(rate, requests / share, &generators, &recorder));

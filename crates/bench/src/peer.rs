@@ -189,7 +189,9 @@ impl Peer {
 /// 4.1.0.
 fn version_in(text: &str) -> Option<&str> {
     let is_part = |char: char| char.is_ascii_digit() || char == '.';
-    text.split(|char| !is_part(char)).map(|part| part.trim_matches('.')).find(|part| part.contains('.'))
+    text.split(|char| !is_part(char))
+        .map(|part| part.trim_matches('.'))
+        .find(|part| part.contains('.'))
 }
 
 fn title(name: &str, version: Option<&str>) -> String {

@@ -281,13 +281,13 @@ mod book {
 
     fn table() -> String {
         let mut text = format!(
-            "{:<17} {:>8} {:>8} {:>8} {:>8} {:>8} {:>8} {:>7} {:>8} {:>7}\n",
+            "{:<16} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7} {:>7}\n",
             "cause",
             "waiting",
             "running",
             "KV %",
             "hits %",
-            "tok/step",
+            "tok/stp",
             "ITL ms",
             "p99 ms",
             "dev ms",
@@ -310,9 +310,9 @@ mod book {
                 pair(b.device_share, a.device_share, 100.0),
             ];
             let [name, rest @ ..] = row;
-            write!(text, "{name:<17}").expect("a string takes it");
-            for (cell, width) in rest.iter().zip([8, 8, 8, 8, 8, 8, 7, 8, 7]) {
-                write!(text, " {cell:>width$}").expect("a string takes it");
+            write!(text, "{name:<16}").expect("a string takes it");
+            for cell in rest {
+                write!(text, " {cell:>7}").expect("a string takes it");
             }
             text.push('\n');
         }
