@@ -10,6 +10,8 @@ use crate::summary::{Point, Summary};
 const STRETCHES: usize = 60;
 /// Requests below which a stretch has no 99th percentile worth drawing.
 const FEW: usize = 5;
+/// The longest latency of a distribution over the shortest that is drawn.
+const DISTRIBUTION_SPAN: f64 = 1e4;
 
 const STYLE: &str = "
 :root { color-scheme: light dark; --bg: #fff; --fg: #1b1f24; --soft: #57606a; --grid: #d8dee4;
@@ -18,7 +20,7 @@ const STYLE: &str = "
   --grid: #2e353c; --s0: #6cb2ff; --s1: #ffa15e; --s2: #57d3a0; --s3: #c4a5ff; } }
 body { background: var(--bg); color: var(--fg); font: 16px/1.5 system-ui, sans-serif;
   max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
-pre { overflow-x: auto; font-size: .82rem; line-height: 1.4; }
+pre { overflow-x: auto; white-space: pre-wrap; font-size: .82rem; line-height: 1.4; }
 figure { margin: 2rem 0; } figcaption { color: var(--soft); }
 svg { width: 100%; height: auto; } svg text { fill: var(--soft); font-size: 12px; }
 .middle { text-anchor: middle; } .end { text-anchor: end; }
@@ -78,10 +80,12 @@ fn over_time<'a>(
     let end = points.last().map_or(0.0, |point| point.0);
     let width = (end / STRETCHES as f64).max(1e-9);
     let (mut median, mut tail) = (Vec::new(), Vec::new());
-    for stretch in points.chunk_by(|a, b| (a.0 / width).floor() == (b.0 / width).floor()) {
+    // The last request is at the very end of the last stretch.
+    let stretch_of = |point: &(f64, f64)| (point.0 / width).floor().min(STRETCHES as f64 - 1.0);
+    for stretch in points.chunk_by(|a, b| stretch_of(a) == stretch_of(b)) {
         let mut values: Vec<f64> = stretch.iter().map(|point| point.1).collect();
         values.sort_by(f64::total_cmp);
-        let middle = ((stretch[0].0 / width).floor() + 0.5) * width;
+        let middle = (stretch_of(&stretch[0]) + 0.5) * width;
         let at = |share: f64| values[((values.len() - 1) as f64 * share).round() as usize];
         median.push((middle, at(0.5)));
         if values.len() >= FEW {
@@ -103,9 +107,11 @@ fn over_time<'a>(
 }
 
 fn distributions(summary: &Summary) -> Plot<'_> {
+    let all = summary.plots.distributions.iter().flat_map(|(_, points)| points);
+    // Gaps of coalesced tokens are zero and have no place on a logarithmic axis: it spans this much.
+    let least = all.map(|point| point.0).fold(0.0, f64::max) / DISTRIBUTION_SPAN;
     let series = summary.plots.distributions.iter().map(|(name, points)| {
-        // Zero has no place on a logarithmic axis: what was measured as less than a microsecond is drawn there.
-        let points = points.iter().map(|(ms, share)| (ms.max(0.001), *share)).collect();
+        let points = points.iter().copied().filter(|point| point.0 >= least).collect();
         Series { name, mark: Mark::Line, points }
     });
     Plot {

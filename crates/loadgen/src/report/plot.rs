@@ -166,8 +166,8 @@ impl Plot<'_> {
         for (number, series) in self.series.iter().enumerate().rev() {
             let name = escape(series.name);
             writeln!(out, r#"<text class="end" x="{at:.0}" y="14">{name}</text>"#)?;
-            // Seven units a character is enough for the page's font at its size.
-            at -= 7.0 * series.name.chars().count() as f64 + 8.0;
+            // Eight units a character are enough for the page's font at its size.
+            at -= 8.0 * series.name.chars().count() as f64 + 8.0;
             writeln!(out, r#"<circle class="s{number} dot key" cx="{at:.0}" cy="10" r="4"/>"#)?;
             at -= 14.0;
         }

@@ -4,6 +4,9 @@ use std::fmt::Write;
 
 use crate::summary::{Figures, Summary};
 
+/// The widest line of prose.
+const COLUMNS: usize = 100;
+
 /// The whole summary; words carry the meaning, so that no colour is needed.
 #[must_use]
 pub fn table(summary: &Summary) -> String {
@@ -27,9 +30,27 @@ fn write(summary: &Summary, out: &mut String) -> std::fmt::Result {
         writeln!(out)?;
     }
     for note in &summary.notes {
-        writeln!(out, "note: {note}")?;
+        wrapped("note: ", note, out)?;
     }
     Ok(())
+}
+
+/// One paragraph, in lines of at most [`COLUMNS`] columns.
+fn wrapped(lead: &str, text: &str, out: &mut String) -> std::fmt::Result {
+    let mut column = lead.chars().count();
+    let indent = column;
+    write!(out, "{lead}")?;
+    for (i, word) in text.split(' ').enumerate() {
+        let width = word.chars().count();
+        if i > 0 && column + 1 + width > COLUMNS {
+            write!(out, "\n{:indent$}{word}", "")?;
+            column = indent + width;
+        } else {
+            write!(out, "{}{word}", if i > 0 { " " } else { "" })?;
+            column += width + usize::from(i > 0);
+        }
+    }
+    writeln!(out)
 }
 
 fn counts(summary: &Summary, out: &mut String) -> std::fmt::Result {
@@ -186,7 +207,7 @@ pub(super) mod tests {
             path: "/v1/completions".into(),
             stream: true,
             r#loop: "open",
-            load: "open loop, poisson arrivals at 10/s".into(),
+            load: "open loop, poisson arrivals, 10 a second".into(),
             input: "512".into(),
             output: "128".into(),
             scheduled: 200,
@@ -237,7 +258,7 @@ pub(super) mod tests {
             example: "{\"error\":\"<full>\"}".into(),
         };
         summary.errors = BTreeMap::from([("status_5xx", errors)]);
-        summary.notes = vec!["3 is a number".into()];
+        summary.notes = vec!["a note of many words, which goes on and on ".repeat(3).trim().into()];
         summary.plots = plots();
         summary
     }

@@ -177,8 +177,10 @@ impl Tally {
             goodput_per_s: judged.then(|| per_s(self.good as u64)),
             mean_in_flight: self.in_flight.as_secs_f64() / duration_s.max(f64::MIN_POSITIVE),
         };
-        self.counts.scheduled = run.scheduled;
         self.counts.unfinished = outcome.workers.iter().map(|worker| worker.unfinished).sum();
+        // A closed loop that ends with the time has no count of its own.
+        let sent = self.counts.sent + self.counts.unfinished;
+        self.counts.scheduled = if run.r#loop == "closed" { sent } else { run.scheduled };
         self.counts.good = judged.then_some(self.good);
         self.plots.points.sort_by(|a, b| a.due_s.total_cmp(&b.due_s));
         self.plots.distributions = self.distributions();

@@ -117,3 +117,26 @@ fn the_same_seed_sends_the_same_requests() {
     assert_eq!(first, prompts("5"));
     assert_ne!(first, prompts("6"));
 }
+
+#[cfg(unix)]
+#[test]
+fn ctrl_c_ends_a_run_with_its_summary() {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+
+    let server = Double::start(answer);
+    let url = server.url();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_loadgen"));
+    let hour = ["--url", &url, "--rate", "100", "--duration", "1h", "--json", "-", "--quiet"];
+    let child = command.args(hour).args(["--output", "3"]).stdout(std::process::Stdio::piped());
+    let mut child = child.spawn().unwrap();
+    while server.seen().len() < 10 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(summary["requests"]["scheduled"], 360_000);
+    assert!(summary["requests"]["ok"].as_u64().unwrap() >= 5);
+}

@@ -7,3 +7,4 @@ mod double;
 mod faults;
 mod load;
 mod open_loop;
+mod own_server;

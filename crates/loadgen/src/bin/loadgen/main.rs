@@ -46,7 +46,8 @@ fn load(args: &Args) -> Result<u8> {
     if let Some(warmup) = &warmup {
         run(warmup, &stop, |_| {}, |_| {})?;
     }
-    let bar = progress(args, description.scheduled);
+    let bar =
+        progress(args, args.requests.or(args.closed.is_none().then_some(description.scheduled)));
     let tally = std::cell::RefCell::new(Tally::new(args.slo.unwrap_or_default()));
     let mut unwritten = None;
     let outcome = run(
@@ -91,9 +92,13 @@ fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     Ok(stop)
 }
 
-fn progress(args: &Args, scheduled: usize) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(Some(scheduled as u64), ProgressDrawTarget::hidden());
-    let style = "{elapsed} [{bar:30}] {pos}/{len}  {per_sec}  {msg}";
+fn progress(args: &Args, scheduled: Option<usize>) -> ProgressBar {
+    let length = scheduled.map(|scheduled| scheduled as u64);
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::hidden());
+    let style = match length {
+        Some(_) => "{elapsed} [{bar:30}] {pos}/{len}  {per_sec}  {msg}",
+        None => "{elapsed} {spinner} {pos}  {per_sec}  {msg}",
+    };
     if let Ok(style) = ProgressStyle::with_template(style) {
         bar.set_style(style);
     }

@@ -101,7 +101,7 @@ fn load(args: &Args, mix: &Mix) -> Result<(Pace, Source, Load)> {
     let Some(profile) = args.rate.clone() else {
         bail!("say which load: --rate 10, --closed 32 or --trace FILE (see --help)");
     };
-    let words = format!("open loop, {} arrivals at {profile}/s", args.arrivals);
+    let words = format!("open loop, {} arrivals, {profile} a second", args.arrivals);
     let flat = profile.to_string().parse().ok();
     let process = ArrivalProcess { gaps: args.arrivals, profile };
     let count = match (args.requests, args.duration) {
