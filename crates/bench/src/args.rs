@@ -43,6 +43,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         run: RunArgs,
     },
+    /// The simulator beside vllm-sr-sim and Vidur: requests simulated in a second
+    Simulation {
+        #[command(flatten)]
+        run: RunArgs,
+    },
     /// Show a saved result as a table
     Show {
         /// What `--json` or an earlier run wrote
@@ -75,6 +80,9 @@ pub(crate) struct RunArgs {
     /// Draw it into this file
     #[arg(long, value_name = "FILE.svg")]
     pub(crate) plot: Option<PathBuf>,
+    /// For maintainers: put result, table and plot into the book
+    #[arg(long, conflicts_with_all = ["json", "plot"])]
+    pub(crate) book: bool,
 }
 
 /// More rounds than this say no more.

@@ -2,7 +2,7 @@
 
 use grader::Stop;
 
-use crate::result::{Goal, Origin, Row};
+use crate::result::{Goal, Row};
 use crate::sample::{Better, order};
 use crate::{BenchError, Progress};
 
@@ -110,7 +110,7 @@ fn row(
     for (peer, name) in names.iter().enumerate() {
         let side = peer + 1;
         if let Some(figures) = column(side).filter(|_| failed[side].is_none()) {
-            row.add(name, Origin::Figures(figures));
+            row.add(name, figures);
         }
     }
     row

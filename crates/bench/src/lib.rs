@@ -17,6 +17,7 @@ mod progress;
 mod result;
 mod run;
 mod sample;
+pub mod simulation;
 mod table;
 mod task;
 
@@ -27,7 +28,7 @@ pub use own::Places;
 pub use peer::{Installed, Peer, Source, choose, install_all};
 pub use plot::svg;
 pub use progress::Progress;
-pub use result::{BenchResult, Goal, Origin, PeerFigures, Row, SCHEMA, write};
+pub use result::{BenchResult, BookPage, Goal, PeerFigures, Row, SCHEMA, write};
 pub use run::{Finished, Process, run};
 pub use sample::{Better, Spread, order, ratio};
 pub use table::{markdown, terminal};

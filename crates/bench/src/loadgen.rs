@@ -66,7 +66,7 @@ const CONCURRENCY: usize = 32;
 const SINK_CORE: usize = 0;
 const GENERATOR_CORE: usize = 1;
 /// Arrival rates, and how many arrivals of each are timed.
-const ARRIVALS: [(f64, usize); 2] = [(10.0, 300), (200.0, 2000)];
+const ARRIVALS: [(f64, usize); 2] = [(10.0, 200), (200.0, 2000)];
 /// What `--quick` divides numbers of requests by.
 const QUICK: usize = 4;
 
@@ -135,7 +135,7 @@ pub fn notes() -> Vec<String> {
              costs nothing."
         ),
         "Arrivals are timed by the server. Of n arrivals of a Poisson process, rate and variation are off by about \
-         100/sqrt(n) % by chance: 6 % of 300, 2 % of 2,000."
+         100/sqrt(n) % by chance: 7 % of 200, 2 % of 2,000."
             .to_owned(),
     ]
 }
@@ -193,7 +193,7 @@ impl Contender for Cost {
 }
 
 /// What one more request costs, of two runs with a number of requests and a processor time each.
-fn seconds_each(short: (usize, Duration), long: (usize, Duration)) -> Option<f64> {
+pub(crate) fn seconds_each(short: (usize, Duration), long: (usize, Duration)) -> Option<f64> {
     let requests = long.0.checked_sub(short.0).filter(|&requests| requests > 0)?;
     let time = long.1.checked_sub(short.1).filter(|time| !time.is_zero())?;
     Some(time.as_secs_f64() / requests as f64)

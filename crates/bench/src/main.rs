@@ -7,8 +7,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use bench::{
-    BenchError, BenchResult, Comparison, Installed, Machine, Peer, Places, Progress, Row, SCHEMA,
-    choose, engine, install_all, loadgen, markdown, svg, terminal, write,
+    BenchError, BenchResult, BookPage, Comparison, Installed, Machine, Peer, Places, Progress, Row,
+    SCHEMA, choose, engine, install_all, loadgen, markdown, simulation, svg, terminal, write,
 };
 use clap::Parser;
 use grader::Stop;
@@ -60,6 +60,17 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
             };
             measure(&bench, &run, stop, |peers, on| {
                 engine::prepare(&settings, peers, on.places, on.progress, stop)
+            })
+        }
+        Some(Command::Simulation { run }) => {
+            let bench = Bench {
+                name: "simulation",
+                peers: simulation::PEERS,
+                rounds: simulation::ROUNDS[usize::from(run.quick)],
+                notes: simulation::notes(),
+            };
+            measure(&bench, &run, stop, |peers, on| {
+                simulation::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
         Some(Command::Loadgen { run }) => {
@@ -127,9 +138,16 @@ fn measure(
         rows,
         notes: [vec![rounds], bench.notes.clone(), trouble.clone()].concat(),
     };
-    let json =
-        args.json.clone().unwrap_or_else(|| places.bench().join(bench.name.to_owned() + ".json"));
-    report(&result, &json, args.plot.as_deref())?;
+    let page = BookPage::of(&places.root, bench.name);
+    let usual = || places.bench().join(bench.name.to_owned() + ".json");
+    let (json, plot) = match args.book {
+        true => (page.result.clone(), Some(page.plot.clone())),
+        false => (args.json.clone().unwrap_or_else(usual), args.plot.clone()),
+    };
+    report(&result, &json, plot.as_deref())?;
+    if args.book {
+        write(&page.table, &markdown(&result))?;
+    }
     Ok(if trouble.is_empty() { 0 } else { TROUBLE })
 }
 
@@ -154,6 +172,7 @@ fn list() -> Result<u8> {
     let benches = [
         ("engine", "prefill and decode", engine::PEERS),
         ("loadgen", "cost of a request, and arrivals on time", loadgen::PEERS),
+        ("simulation", "requests simulated in a second", simulation::PEERS),
     ];
     for (name, about, peers) in benches {
         anstream::println!("{name}: {about}");

@@ -39,8 +39,6 @@ pub enum Source {
     Cargo(&'static str, &'static str),
     /// A program that the system's package manager brings: its name is the package's.
     System(&'static str),
-    /// It cannot be had here; this figure was published: value and source.
-    Quoted(f64, &'static str),
 }
 
 /// A peer that can be started.
@@ -68,7 +66,6 @@ impl Peer {
             Source::Pip(packages) => format!("pip: {}", packages.join(" ")),
             Source::Cargo(name, version) => format!("cargo: {name} {version}"),
             Source::System(package) => format!("system package: {package}"),
-            Source::Quoted(_, source) => format!("quoted: {source}"),
         }
     }
 
@@ -88,7 +85,6 @@ impl Peer {
             Source::Pip(packages) => self.by_pip(packages, places, progress, stop),
             Source::Cargo(name, version) => self.by_cargo(name, version, places, progress, stop),
             Source::System(package) => self.by_system(package),
-            Source::Quoted(..) => Err(self.missing("its figure is quoted", "leave --against out")),
         };
         if stop.is_set() { Err(BenchError::Interrupted) } else { installed }
     }
@@ -235,7 +231,7 @@ pub fn install_all(
     absent: &mut Vec<String>,
 ) -> Result<Vec<(Peer, Installed)>, BenchError> {
     let mut here = Vec::new();
-    for &peer in peers.iter().filter(|peer| !matches!(peer.source, Source::Quoted(..))) {
+    for &peer in peers {
         match peer.install(places, progress, stop) {
             Ok(installed) => here.push((peer, installed)),
             Err(error @ BenchError::Peer { .. }) if !asked => {

@@ -86,11 +86,10 @@ fn bars(row: &Row) -> Vec<Bar<'_>> {
     for (at, peer) in row.peers.iter().enumerate() {
         let value = peer.median();
         let remark = match peer.ratio {
-            Some(ratio) if peer.is_quoted() => format!("ours {}, quoted", times(ratio.median)),
             Some(ratio) => format!("ours {}", times(ratio.median)),
             None => away(value),
         };
-        let class = if peer.is_quoted() { "idle" } else { FILLS[at % FILLS.len()] };
+        let class = FILLS[at % FILLS.len()];
         bars.push(Bar { name: &peer.peer, class, value, remark });
     }
     bars

@@ -1,7 +1,7 @@
 //! What a bench found out, as it is saved: figures, the machine they were taken on, and what they were compared
 //! with. Tables and plots are made from this alone.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -63,38 +63,17 @@ pub struct Goal {
 pub struct PeerFigures {
     /// Its name and version.
     pub peer: String,
-    /// Where the figures come from.
-    #[serde(flatten)]
-    pub origin: Origin,
+    /// One a round.
+    pub figures: Vec<f64>,
     /// How many times as good ours is; derived from the figures, for whoever reads the file.
     pub ratio: Option<Spread>,
 }
 
-/// Where a peer's figures come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Origin {
-    /// Measured in the same run, one a round.
-    Figures(Vec<f64>),
-    /// Published by somebody, not run here.
-    Quoted {
-        /// The figure.
-        value: f64,
-        /// Who says so.
-        source: String,
-    },
-}
-
 impl Row {
     /// Adds a peer's figures and compares them.
-    pub fn add(&mut self, peer: &str, origin: Origin) {
-        let ratio = match &origin {
-            Origin::Figures(theirs) => ratio(&self.ours, theirs, self.better),
-            Origin::Quoted { value, .. } => {
-                ratio(&self.ours, &vec![*value; self.ours.len()], self.better)
-            }
-        };
-        self.peers.push(PeerFigures { peer: peer.to_owned(), origin, ratio });
+    pub fn add(&mut self, peer: &str, figures: Vec<f64>) {
+        let ratio = ratio(&self.ours, &figures, self.better);
+        self.peers.push(PeerFigures { peer: peer.to_owned(), figures, ratio });
     }
 }
 
@@ -102,16 +81,7 @@ impl PeerFigures {
     /// The figure that stands for all.
     #[must_use]
     pub fn median(&self) -> Option<f64> {
-        match &self.origin {
-            Origin::Figures(figures) => Spread::of(figures).map(|spread| spread.median),
-            Origin::Quoted { value, .. } => Some(*value),
-        }
-    }
-
-    /// Whether nobody ran it here.
-    #[must_use]
-    pub fn is_quoted(&self) -> bool {
-        matches!(self.origin, Origin::Quoted { .. })
+        Spread::of(&self.figures).map(|spread| spread.median)
     }
 }
 
@@ -159,6 +129,31 @@ impl BenchResult {
         let mut text = serde_json::to_string_pretty(self).map_err(json)?;
         text.push('\n');
         write(path, &text)
+    }
+}
+
+/// Where the book keeps a bench's result, and what is made from it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BookPage {
+    /// The result itself.
+    pub result: PathBuf,
+    /// Its table, which a chapter includes.
+    pub table: PathBuf,
+    /// Its plot.
+    pub plot: PathBuf,
+}
+
+impl BookPage {
+    /// Of one bench, in the repository at `root`.
+    #[must_use]
+    pub fn of(root: &Path, bench: &str) -> Self {
+        let reference = root.join("book/src/reference");
+        let results = reference.join("results");
+        Self {
+            result: results.join(format!("{bench}.json")),
+            table: results.join(format!("{bench}.md")),
+            plot: reference.join("img").join(format!("bench-{bench}.svg")),
+        }
     }
 }
 

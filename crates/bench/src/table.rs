@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::result::{BenchResult, Origin, PeerFigures, Row};
+use crate::result::{BenchResult, PeerFigures, Row};
 use crate::sample::{Better, Spread};
 
 /// The columns.
@@ -75,19 +75,9 @@ fn push_notes(out: &mut String, result: &BenchResult, bullet: &str) {
     if !result.notes.is_empty() {
         out.push('\n');
     }
-    for note in result.notes.iter().cloned().chain(quotations(result)) {
+    for note in &result.notes {
         let _ = writeln!(out, "{bullet}{note}");
     }
-}
-
-/// Who says the figures that nobody measured here.
-fn quotations(result: &BenchResult) -> impl Iterator<Item = String> {
-    result.rows.iter().flat_map(|row| &row.peers).filter_map(|peer| match &peer.origin {
-        Origin::Figures(_) => None,
-        Origin::Quoted { source, .. } => {
-            Some(format!("{} is quoted and was not run here: {source}.", peer.peer))
-        }
-    })
 }
 
 /// One line for each figure and peer. What repeats from the line above is left out.
@@ -111,11 +101,7 @@ fn cells(result: &BenchResult) -> Vec<Cells> {
         for (at, peer) in row.peers.iter().enumerate() {
             let [figure, unit, ours] = if at == 0 { first.clone() } else { Default::default() };
             let theirs = peer.median().map_or("-".to_owned(), number);
-            let name = if peer.is_quoted() {
-                format!("{} (quoted)", peer.peer)
-            } else {
-                peer.peer.clone()
-            };
+            let name = peer.peer.clone();
             lines.push([figure, unit, ours, name, theirs, compared(row, peer), goal(row, peer)]);
         }
     }
@@ -138,13 +124,13 @@ fn compared(row: &Row, peer: &PeerFigures) -> String {
         };
         return format!("{} off, theirs {}", off(ours.median, right), off(theirs, right));
     }
-    match (peer.ratio, &peer.origin) {
-        (Some(ratio), Origin::Figures(theirs)) if theirs.len() > 1 => {
+    match peer.ratio {
+        Some(ratio) if peer.figures.len() > 1 => {
             let (low, high) = (hundredths(ratio.min), hundredths(ratio.max));
             format!("{} ({low} to {high})", times(ratio.median))
         }
-        (Some(ratio), _) => times(ratio.median),
-        (None, _) => "-".to_owned(),
+        Some(ratio) => times(ratio.median),
+        None => "-".to_owned(),
     }
 }
 

@@ -1,8 +1,6 @@
 //! A result as a person meets it, and as a file.
 
-use bench::{
-    BenchError, BenchResult, Better, Goal, Machine, Origin, Row, SCHEMA, markdown, svg, terminal,
-};
+use bench::{BenchError, BenchResult, Better, Goal, Machine, Row, SCHEMA, markdown, svg, terminal};
 use proptest::prelude::*;
 
 fn machine() -> Machine {
@@ -25,16 +23,15 @@ fn row(figure: &str, unit: &str, better: Better, ours: &[f64]) -> Row {
 fn result() -> BenchResult {
     let mut decode = row("decode, batch 8", "tok/s", Better::Higher, &[500.0, 510.0, 490.0]);
     decode.goal = Some(Goal { peer: "fast".to_owned(), ratio: 1.4 });
-    decode.add("fast 2.1", Origin::Figures(vec![400.0, 300.0, 350.0]));
-    decode.add("broken 1", Origin::Figures(vec![0.0, 1.0, 2.0]));
+    decode.add("fast 2.1", vec![400.0, 300.0, 350.0]);
+    decode.add("broken 1", vec![0.0, 1.0, 2.0]);
     let mut cost = row("unary request", "us CPU", Better::Lower, &[12.5, 13.0]);
     cost.goal = Some(Goal { peer: "fast".to_owned(), ratio: 2.0 });
-    cost.add("fast 2.1", Origin::Figures(vec![20.0, 19.5]));
+    cost.add("fast 2.1", vec![20.0, 19.5]);
     let mut rate = row("arrivals", "/s", Better::Nearest(10.0), &[9.98]);
-    rate.add("fast 2.1", Origin::Figures(vec![8.7]));
+    rate.add("fast 2.1", vec![8.7]);
     let mut simulated = row("simulated <requests>", "/s", Better::Higher, &[2e5]);
-    let source = "a paper, table 3".to_owned();
-    simulated.add("Old & slow", Origin::Quoted { value: 500.0, source });
+    simulated.add("Old & slow", vec![500.0]);
     let alone = row("nobody else", "", Better::Higher, &[0.001_5]);
     BenchResult {
         schema: SCHEMA,
@@ -90,7 +87,7 @@ fn a_goal_is_missed_reached_or_not_measured() {
     let mut row = row("speed", "/s", Better::Higher, &[3.0]);
     let goal = |ratio| Goal { peer: "fast".to_owned(), ratio };
     assert_eq!(goal(1.0).reached(&row), None);
-    row.add("fast 2.1", Origin::Figures(vec![2.0]));
+    row.add("fast 2.1", vec![2.0]);
     assert_eq!(goal(1.5).reached(&row), Some(true));
     assert_eq!(goal(1.6).reached(&row), Some(false));
 }
@@ -100,7 +97,7 @@ proptest! {
     fn any_figures_survive_a_file(figures in prop::collection::vec((0.0..1e12_f64, 0.0..1e12_f64), 1..6)) {
         let (ours, theirs): (Vec<f64>, Vec<f64>) = figures.into_iter().unzip();
         let mut row = row("any", "/s", Better::Lower, &ours);
-        row.add("peer", Origin::Figures(theirs));
+        row.add("peer", theirs);
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("result.json");
         let before = BenchResult { rows: vec![row], ..result() };
