@@ -48,9 +48,9 @@ pub const PEERS: &[Peer] = &[
     },
     Peer {
         name: "vllm-bench",
-        source: Source::Pip(&["vllm==0.33.0"]),
+        source: Source::Pip(&["vllm==0.32.0"]),
         by_default: false,
-        about: "`vllm bench serve`: all of vLLM, 8 GB of packages",
+        about: "`vllm bench serve`: all of vLLM, 8.4 GB of packages",
     },
 ];
 
