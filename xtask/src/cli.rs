@@ -110,6 +110,9 @@ pub(crate) struct GradeArgs {
     /// Live checks on a tiny random model, without any download
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Run live checks again, even those that passed and to which nothing has changed since
+    #[arg(long)]
+    pub(crate) fresh: bool,
     /// What checks draw their random numbers from
     #[arg(long, default_value_t = 7)]
     pub(crate) seed: u64,

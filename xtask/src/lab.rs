@@ -50,6 +50,7 @@ pub(crate) fn grade_once(lab: &Lab, args: &GradeArgs, stop: &Stop) -> Result<Rep
         seed: args.seed,
         task: args.task,
         live: Live::Model(&model),
+        fresh: args.fresh,
         quiet: args.json,
     };
     let mut report = grader::grade(lab, &options, &state, stop)?;

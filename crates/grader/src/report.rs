@@ -222,3 +222,5 @@ impl Page {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::live_report;

@@ -1,4 +1,4 @@
-//! What is remembered between runs, in `.lab/state.json`: best verdicts and hints shown, by task.
+//! What is remembered between runs, in `.lab/state.json`: best verdicts, hints shown and live checks passed, by task.
 //!
 //! A file that cannot be read, or is of a newer version, is moved aside and told of: never lost, never a crash.
 
@@ -11,7 +11,7 @@ use course::TaskId;
 use serde::{Deserialize, Serialize};
 
 use crate::files::write_atomically;
-use crate::{GradeError, Report, Verdict};
+use crate::{CheckVerdict, GradeError, Report, TaskReport, Verdict};
 
 /// The version of the file that this program reads and writes.
 const VERSION: u32 = 1;
@@ -37,6 +37,9 @@ pub struct TaskState {
     /// Hints shown, of three.
     #[serde(default)]
     pub hints_shown: usize,
+    /// Live checks that passed when they ran last, each with the key of what they ran on.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub live: BTreeMap<String, String>,
 }
 
 impl Default for State {
@@ -87,10 +90,17 @@ impl State {
         self.tasks.get(&id).cloned().unwrap_or_default()
     }
 
-    /// Takes over what a report has that is better. A task without a verdict changes nothing.
+    /// Whether this live check passed when it last ran, on what has this key.
+    #[must_use]
+    pub fn passed_live(&self, id: TaskId, function: &str, key: &str) -> bool {
+        self.tasks.get(&id).and_then(|task| task.live.get(function)).is_some_and(|had| had == key)
+    }
+
+    /// Takes over what a report has that is better, and what became of live checks. A task without a verdict changes nothing.
     pub fn record(&mut self, report: &Report) {
         for graded in &report.tasks {
             let known = self.tasks.entry(graded.task.id).or_default();
+            known.record_live(graded);
             match graded.verdict {
                 Verdict::Pass => {
                     known.best = Some(Verdict::Pass);
@@ -101,6 +111,23 @@ impl State {
                     known.best = known.best.or(Some(Verdict::Fail));
                 }
                 Verdict::Fail | Verdict::Unknown | Verdict::Wait => {}
+            }
+        }
+    }
+}
+
+impl TaskState {
+    /// Keeps which live checks passed, and on what. One that failed or has no verdict must run again; one that was not due
+    /// stays as it is.
+    fn record_live(&mut self, graded: &TaskReport) {
+        for report in graded.checks.iter().filter(|report| report.check.live) {
+            let function = report.check.function();
+            match (&report.verdict, &graded.live_key) {
+                (CheckVerdict::NotRun(_), _) => {}
+                (CheckVerdict::Pass, Some(key)) => {
+                    self.live.insert(function.to_owned(), key.clone());
+                }
+                _ => drop(self.live.remove(function)),
             }
         }
     }
@@ -170,9 +197,37 @@ mod tests {
     fn comes_back_as_it_was_saved() {
         let root = tempfile::tempdir().unwrap();
         let mut state = State::default();
-        state.tasks.insert(ID, TaskState { best: Some(Verdict::Pass), points: 20, hints_shown: 2 });
+        let live = BTreeMap::from([("task_1_2_serves".to_owned(), "ab12".to_owned())]);
+        let solved = TaskState { best: Some(Verdict::Pass), points: 20, hints_shown: 2, live };
+        state.tasks.insert(ID, solved);
         state.save(root.path()).unwrap();
         assert_eq!(State::load(root.path()).unwrap(), (state, None));
+    }
+
+    #[test]
+    fn only_a_live_check_that_passed_on_the_same_is_believed() {
+        let mut task = TaskState::default();
+        let key = |name: &str| Some(name.to_owned());
+        let passed = |task: &TaskState, key: &str| {
+            let state = State { tasks: BTreeMap::from([(ID, task.clone())]), ..State::default() };
+            state.passed_live(ID, "task_1_2_serves", key)
+        };
+        task.record_live(&crate::report::live_report(CheckVerdict::Pass, key("one")));
+        assert!(passed(&task, "one") && !passed(&task, "two"));
+        task.record_live(&crate::report::live_report(CheckVerdict::NotRun("later".into()), None));
+        assert!(passed(&task, "one"), "it was not due");
+        let unknown = CheckVerdict::Unknown("the machine is busy".into());
+        task.record_live(&crate::report::live_report(unknown, key("one")));
+        assert!(!passed(&task, "one"), "no verdict is kept");
+        task.record_live(&crate::report::live_report(CheckVerdict::Pass, None));
+        assert!(task.live.is_empty(), "nobody knows what it ran on");
+    }
+
+    #[test]
+    fn a_file_from_before_live_checks_were_kept_is_read() {
+        let root = written(r#"{"version":1,"tasks":{"1.2":{"best":"PASS","points":20}}}"#);
+        let (state, line) = State::load(root.path()).unwrap();
+        assert_eq!((state.task(ID).points, line), (20, None));
     }
 
     #[test]

@@ -50,6 +50,8 @@ pub struct TaskReport {
     pub waits_for: Vec<TaskId>,
     /// Hints shown so far, of three.
     pub hints_shown: usize,
+    /// What the outcome of its live checks depended on, as a hash; `None` where they were not due.
+    pub live_key: Option<String>,
 }
 
 /// What a run of a lab came to.

@@ -47,7 +47,15 @@ fn graded(number: u32, verdict: Verdict, check: CheckVerdict) -> TaskReport {
         missing: Vec::new(),
         waits_for: Vec::new(),
         hints_shown: 1,
+        live_key: None,
     }
+}
+
+/// A task with one live check, for tests elsewhere.
+pub(crate) fn live_report(verdict: CheckVerdict, live_key: Option<String>) -> TaskReport {
+    let mut graded = graded(2, Verdict::Pass, verdict);
+    graded.checks[0].check = Check::of_path("tests::live::task_1_2_serves").unwrap();
+    TaskReport { live_key, ..graded }
 }
 
 fn report() -> Report {
