@@ -5,10 +5,12 @@
 
 mod incidents;
 mod live;
+mod load_steps;
 mod task_1_1;
 mod task_1_2;
 mod task_1_3;
 mod task_1_4;
+mod task_1_5;
 mod task_1_6;
 mod task_1_7;
 mod watcher;

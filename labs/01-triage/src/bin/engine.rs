@@ -8,15 +8,18 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use lab01_triage::fault::{FaultSwitch, Faulty};
-use lab01_triage::{ContinuousScheduler, EngineMetrics, PagedPool, Placement};
+use lab01_triage::{AdaptiveBudget, ContinuousScheduler, EngineMetrics, PagedPool, Placement};
 #[cfg(feature = "live")]
 use model::{DeviceKind, LoadOptions, ModelSource, WeightFormat};
 use server::{Backend, LoadError, ServeArgs};
-use serving::baseline::{ContiguousPool, Counters, StaticScheduler};
-use serving::{BlockPool, Engine, Executor, Recorder, Scheduler, SchedulerLimits, TextCodec};
+use serving::baseline::{ContiguousPool, Counters, FixedBudget, StaticScheduler};
+use serving::{
+    BlockPool, Engine, Executor, Recorder, Scheduler, SchedulerLimits, TextCodec, TokenBudget,
+};
 use simulation::real_time::{RealTimeExecutor, SyllableCodec};
 
 /// Longest context of a real model, where `--max-model-len` does not say.
@@ -68,6 +71,10 @@ struct Args {
     /// Tokens that one step may feed to the model; by default 256, and vLLM's in a simulation
     #[arg(long)]
     max_num_batched_tokens: Option<usize>,
+    /// Feed no more prompt tokens than let each step with decodes end within this many milliseconds;
+    /// without it, whatever --max-num-batched-tokens leaves room for
+    #[arg(long, value_name = "MS", value_parser = milliseconds)]
+    tpot_slo: Option<Duration>,
     /// Token slots in a KV block
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1024))]
     block_size: u16,
@@ -246,6 +253,9 @@ fn scheduler(
     num_blocks: usize,
     max_model_len: usize,
 ) -> Result<Box<dyn Scheduler>, LoadError> {
+    if args.tpot_slo.is_some() && args.scheduler == SchedulerKind::Static {
+        return Err("--tpot-slo needs --scheduler continuous".into());
+    }
     let block_size = usize::from(args.block_size);
     let needed = serving::blocks_for(max_model_len, block_size);
     if num_blocks < needed {
@@ -269,8 +279,21 @@ fn on_pool<P: BlockPool + 'static>(
     limits: SchedulerLimits,
     pool: P,
 ) -> Box<dyn Scheduler> {
+    let budget: Box<dyn TokenBudget> = match args.tpot_slo {
+        Some(slo) => Box::new(AdaptiveBudget::new(slo)),
+        None => Box::new(FixedBudget),
+    };
     match args.scheduler {
         SchedulerKind::Static => Box::new(StaticScheduler::new(limits, pool)),
-        SchedulerKind::Continuous => Box::new(ContinuousScheduler::new(limits, pool)),
+        SchedulerKind::Continuous => {
+            Box::new(ContinuousScheduler::new(limits, pool).with_budget(budget))
+        }
     }
+}
+
+/// A time in milliseconds, like `30` or `7.5`.
+fn milliseconds(text: &str) -> Result<Duration, String> {
+    let ms: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    let time = Duration::try_from_secs_f64(ms / 1e3).map_err(|error| error.to_string())?;
+    if time.is_zero() { Err("no step takes no time".to_owned()) } else { Ok(time) }
 }

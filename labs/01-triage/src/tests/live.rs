@@ -2,6 +2,7 @@
 //! orderings only: what the machine is too slow or too busy for ends without a verdict, never as a
 //! failure.
 
+mod documents;
 mod faults;
 
 use std::collections::BTreeSet;
