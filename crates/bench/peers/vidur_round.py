@@ -10,12 +10,16 @@ Each round simulates REQUESTS requests with another seed and prints how many tha
 processor time. DIR is for what Vidur writes.
 """
 
-import contextlib
 import json
 import multiprocessing
+import os
 import sys
 import time
 from importlib.metadata import version
+
+# Vidur logs on standard output, where answers go; from here on it is standard error for all but those.
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
 
 from vidur.config import SimulationConfig
 from vidur.execution_time_predictor.sklearn_execution_time_predictor import (
@@ -113,9 +117,9 @@ def simulate(seed):
 
 ARGUMENTS = sys.argv[1:]
 SklearnExecutionTimePredictor._load_predictions_from_hf = roofline
-print(json.dumps({"ready": True, "version": version("vidur")}), flush=True)
+print(json.dumps({"ready": True, "version": version("vidur")}), file=answers, flush=True)
 for seed, _ in enumerate(sys.stdin):
     # Vidur numbers replicas for as long as a process lives, so each round has one of its own.
-    with contextlib.redirect_stdout(sys.stderr), multiprocessing.get_context("fork").Pool(1) as pool:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
         rate = pool.apply(simulate, (seed + 1,))
-    print(json.dumps({"requests_per_s": rate}), flush=True)
+    print(json.dumps({"requests_per_s": rate}), file=answers, flush=True)

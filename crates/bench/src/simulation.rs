@@ -35,8 +35,8 @@ pub const ROUNDS: [usize; 2] = [5, 2];
 
 /// Tokens of a prompt, and of an answer.
 const TOKENS: [&str; 2] = ["512", "128"];
-/// Arrivals a second: 70 % of the 48 that a roofline of Llama 8B on an H100 allows.
-const RATE: &str = "33";
+/// Arrivals a second: 70 % of the 50 that `sol01-simulate --rate 200` says Llama 3.1 8B on an H100 serves.
+const RATE: &str = "35";
 /// The same as a share, for a simulator that has an H100 of its own.
 const LOAD: &str = "0.7";
 /// Requests of our short and of our long run.
