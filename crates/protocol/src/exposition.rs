@@ -13,6 +13,8 @@ pub enum MetricKind {
     Gauge,
     /// Cumulative buckets, a sum and a count.
     Histogram,
+    /// A sum and a count.
+    Summary,
 }
 
 impl MetricKind {
@@ -23,6 +25,7 @@ impl MetricKind {
             Self::Counter => "counter",
             Self::Gauge => "gauge",
             Self::Histogram => "histogram",
+            Self::Summary => "summary",
         }
     }
 }
@@ -81,6 +84,14 @@ impl MetricFamily {
         }
         self.samples.push(Sample { suffix: "_sum", labels: labels.clone(), value: sum });
         self.samples.push(Sample { suffix: "_count", labels: labels.clone(), value: count as f64 });
+    }
+}
+
+impl MetricFamily {
+    /// Adds a summary's samples for one label set.
+    pub fn add_summary(&mut self, labels: &LabelSet, sum: f64, count: u64) {
+        self.samples.push(Sample { suffix: "_count", labels: labels.clone(), value: count as f64 });
+        self.samples.push(Sample { suffix: "_sum", labels: labels.clone(), value: sum });
     }
 }
 

@@ -6,5 +6,7 @@ pub mod exposition;
 pub mod openai;
 pub mod scrape;
 pub mod sse;
+pub mod tgi;
 pub mod timelines;
+pub mod traceparent;
 pub mod vllm;

@@ -73,6 +73,10 @@ const fn gauge(name: &'static str, help: &'static str) -> Metric {
     Metric { name, help, kind: MetricKind::Gauge, buckets: &[] }
 }
 
+const fn summary(name: &'static str, help: &'static str) -> Metric {
+    Metric { name, help, kind: MetricKind::Summary, buckets: &[] }
+}
+
 const fn histogram(name: &'static str, help: &'static str, buckets: &'static [f64]) -> Metric {
     Metric { name, help, kind: MetricKind::Histogram, buckets }
 }
@@ -206,3 +210,130 @@ pub const REQUEST_NUM_PREEMPTIONS: Metric = histogram(
     "Histogram of the number of times a request was preempted.",
     PREEMPTION_BUCKETS,
 );
+
+/// Buckets of `request_params_n`.
+pub const N_BUCKETS: &[f64] = &[1.0, 2.0, 5.0, 10.0, 20.0];
+
+/// Buckets of `http_request_duration_seconds`.
+pub const HTTP_BUCKETS: &[f64] = &[0.1, 0.5, 1.0];
+
+/// Buckets of `http_request_duration_highr_seconds`.
+pub const HTTP_FINE_BUCKETS: &[f64] = &[
+    0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5, 5.0,
+    7.5, 10.0, 30.0, 60.0,
+];
+
+/// Sequences in the waiting queue, by `reason`.
+pub const NUM_REQUESTS_WAITING_BY_REASON: Metric = gauge(
+    "vllm:num_requests_waiting_by_reason",
+    "Number of waiting requests by reason. Reason labels: 'capacity' = waiting for scheduling capacity; 'deferred' = deferred by transient constraints (LoRA budget, KV transfer, blocked status). Sum of all reasons equals vllm:num_requests_waiting.",
+);
+/// Whether the engine sleeps, by `sleep_state`.
+pub const ENGINE_SLEEP_STATE: Metric = gauge(
+    "vllm:engine_sleep_state",
+    "Engine sleep state; awake = 0 means engine is sleeping; awake = 1 means engine is awake; weights_offloaded = 1 means sleep level 1; discard_all = 1 means sleep level 2.",
+);
+/// Tokens looked up in caches of other instances.
+pub const EXTERNAL_PREFIX_CACHE_QUERIES: Metric = counter(
+    "vllm:external_prefix_cache_queries_total",
+    "External prefix cache queries from KV connector cross-instance cache sharing, in terms of number of queried tokens.",
+);
+/// Tokens found there.
+pub const EXTERNAL_PREFIX_CACHE_HITS: Metric = counter(
+    "vllm:external_prefix_cache_hits_total",
+    "External prefix cache hits from KV connector cross-instance cache sharing, in terms of number of cached tokens.",
+);
+/// Images and sounds looked up.
+pub const MM_CACHE_QUERIES: Metric = counter(
+    "vllm:mm_cache_queries_total",
+    "Multi-modal cache queries, in terms of number of queried items.",
+);
+/// Images and sounds found.
+pub const MM_CACHE_HITS: Metric = counter(
+    "vllm:mm_cache_hits_total",
+    "Multi-modal cache hits, in terms of number of cached items.",
+);
+/// Prompt tokens, by `source`.
+pub const PROMPT_TOKENS_BY_SOURCE: Metric =
+    counter("vllm:prompt_tokens_by_source_total", "Number of prompt tokens by source.");
+/// Prompt tokens that were not computed.
+pub const PROMPT_TOKENS_CACHED: Metric = counter(
+    "vllm:prompt_tokens_cached_total",
+    "Number of cached prompt tokens (local + external).",
+);
+/// The same, by `source`.
+pub const PROMPT_TOKENS_CACHED_BY_SOURCE: Metric = counter(
+    "vllm:prompt_tokens_cached_by_source_total",
+    "Prefix-cache hit tokens by the cache tier that supplied them: device (local HBM), host (offloaded to DRAM), disk, p2p (transferred from another vLLM instance) or external_unspecified. Counted at admission; sums to vllm:prefix_cache_hits + vllm:external_prefix_cache_hits.",
+);
+/// Requests refused because the queue was full, by `reason`.
+pub const ADMISSION_REJECTIONS: Metric = counter(
+    "vllm:admission_rejections_total",
+    "Number of admission attempts rejected by a queue limit, by reason.",
+);
+/// The cache, in labels.
+pub const CACHE_CONFIG_INFO: Metric =
+    gauge("vllm:cache_config_info", "Information of the LLMEngine CacheConfig");
+/// The longest answer of a request.
+pub const REQUEST_MAX_NUM_GENERATION_TOKENS: Metric = histogram(
+    "vllm:request_max_num_generation_tokens",
+    "Histogram of maximum number of requested generation tokens.",
+    COUNT_BUCKETS,
+);
+/// Choices asked for.
+pub const REQUEST_PARAMS_N: Metric =
+    histogram("vllm:request_params_n", "Histogram of the n request parameter.", N_BUCKETS);
+/// The most tokens asked for.
+pub const REQUEST_PARAMS_MAX_TOKENS: Metric = histogram(
+    "vllm:request_params_max_tokens",
+    "Histogram of the max_tokens request parameter.",
+    COUNT_BUCKETS,
+);
+/// Prompt tokens of a request that were computed.
+pub const REQUEST_PREFILL_KV_COMPUTED_TOKENS: Metric = histogram(
+    "vllm:request_prefill_kv_computed_tokens",
+    "Histogram of new KV tokens computed during prefill (excluding cached tokens).",
+    COUNT_BUCKETS,
+);
+/// HTTP requests by `handler`, `method` and `status`.
+pub const HTTP_REQUESTS: Metric =
+    counter("http_requests_total", "Total number of requests by method, status and handler.");
+/// Bytes of request bodies by `handler`.
+pub const HTTP_REQUEST_SIZE: Metric = summary(
+    "http_request_size_bytes",
+    "Content length of incoming requests by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. ",
+);
+/// Bytes of response bodies by `handler`.
+pub const HTTP_RESPONSE_SIZE: Metric = summary(
+    "http_response_size_bytes",
+    "Content length of outgoing responses by handler. Only value of header is respected. Otherwise ignored. No percentile calculated. ",
+);
+/// Time to answer, finely.
+pub const HTTP_REQUEST_DURATION_HIGHR: Metric = histogram(
+    "http_request_duration_highr_seconds",
+    "Latency with many buckets but no API specific labels. Made for more accurate percentile calculations. ",
+    HTTP_FINE_BUCKETS,
+);
+/// Time to answer by `handler` and `method`.
+pub const HTTP_REQUEST_DURATION: Metric = histogram(
+    "http_request_duration_seconds",
+    "Latency with only few buckets by handler. Made to be only used if aggregation by handler is important. ",
+    HTTP_BUCKETS,
+);
+/// Address space.
+pub const PROCESS_VIRTUAL_MEMORY: Metric =
+    gauge("process_virtual_memory_bytes", "Virtual memory size in bytes.");
+/// Memory.
+pub const PROCESS_RESIDENT_MEMORY: Metric =
+    gauge("process_resident_memory_bytes", "Resident memory size in bytes.");
+/// When the process started.
+pub const PROCESS_START_TIME: Metric =
+    gauge("process_start_time_seconds", "Start time of the process since unix epoch in seconds.");
+/// Processor time.
+pub const PROCESS_CPU_SECONDS: Metric =
+    counter("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.");
+/// Open files.
+pub const PROCESS_OPEN_FDS: Metric = gauge("process_open_fds", "Number of open file descriptors.");
+/// Files that may be open.
+pub const PROCESS_MAX_FDS: Metric =
+    gauge("process_max_fds", "Maximum number of open file descriptors.");

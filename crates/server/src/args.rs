@@ -24,6 +24,18 @@ pub struct ServeArgs {
     /// Seconds that running requests get to finish after SIGTERM
     #[arg(long, default_value_t = 30)]
     pub drain_timeout_s: u64,
+    /// Connections open at once; more wait to be accepted
+    #[arg(long, default_value_t = 4096, value_parser = positive)]
+    pub max_connections: usize,
+    /// Seconds from a connection's first byte, or its last answer, to the end of a request's header
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..))]
+    pub header_timeout_s: u64,
+    /// Where to send OpenTelemetry traces: OTLP over HTTP as JSON, e.g. http://collector:4318/v1/traces
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", value_parser = endpoint)]
+    pub otlp_traces_endpoint: Option<String>,
+    /// Add text-generation-inference's metrics to /metrics
+    #[arg(long)]
+    pub tgi_metrics: bool,
     /// Serve the raw events of recent requests on GET /debug/timelines
     #[arg(long)]
     pub debug_timelines: bool,
@@ -40,6 +52,26 @@ fn positive(text: &str) -> Result<usize, String> {
         Ok(0) => Err("must be at least 1".to_owned()),
         Ok(number) => Ok(number),
         Err(error) => Err(format!("{error}")),
+    }
+}
+
+/// A collector in the cluster: plain HTTP.
+fn endpoint(url: &str) -> Result<String, String> {
+    match url.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() => Ok(url.to_owned()),
+        _ => Err("must start with http:// (TLS is not supported)".to_owned()),
+    }
+}
+
+/// OpenTelemetry's variable for all signals: a base, to which the path is added.
+fn endpoint_of_all_signals() -> Option<String> {
+    let base = std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()?;
+    match endpoint(&base) {
+        Ok(base) => Some(format!("{}/v1/traces", base.trim_end_matches('/'))),
+        Err(reason) => {
+            tracing::warn!(reason, "OTEL_EXPORTER_OTLP_ENDPOINT is ignored");
+            None
+        }
     }
 }
 
@@ -61,6 +93,13 @@ impl ServeArgs {
             max_queue: self.max_queue,
             max_body_bytes: self.max_body_bytes,
             drain_timeout: Duration::from_secs(self.drain_timeout_s),
+            max_connections: self.max_connections,
+            header_timeout: Duration::from_secs(self.header_timeout_s),
+            otlp_traces_endpoint: self
+                .otlp_traces_endpoint
+                .clone()
+                .or_else(endpoint_of_all_signals),
+            tgi_metrics: self.tgi_metrics,
             debug_timelines: self.debug_timelines,
         }
     }
@@ -77,6 +116,14 @@ pub struct Config {
     pub max_body_bytes: usize,
     /// How long a drain waits for running requests.
     pub drain_timeout: Duration,
+    /// Connections open at once; more wait to be accepted.
+    pub max_connections: usize,
+    /// From a connection's first byte, or its last answer, to the end of a request's header. A body gets as long again.
+    pub header_timeout: Duration,
+    /// Where to send OpenTelemetry traces; `None` for nowhere.
+    pub otlp_traces_endpoint: Option<String>,
+    /// Whether `/metrics` has text-generation-inference's metrics as well.
+    pub tgi_metrics: bool,
     /// Whether to keep the events of recent requests and serve them on `GET /debug/timelines`.
     pub debug_timelines: bool,
 }
@@ -88,6 +135,10 @@ impl Default for Config {
             max_queue: 256,
             max_body_bytes: 1 << 20,
             drain_timeout: Duration::from_secs(30),
+            max_connections: 4096,
+            header_timeout: Duration::from_secs(30),
+            otlp_traces_endpoint: None,
+            tgi_metrics: false,
             debug_timelines: false,
         }
     }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use protocol::openai::StopReason;
+use protocol::traceparent::TraceParent;
 use serving::{EventKind, FinishReason, Logprobs, RequestSummary, Timeline, TokenId};
 use tokio::sync::Notify;
 
@@ -73,6 +74,7 @@ struct Slot {
 struct Shared {
     id: Arc<str>,
     choice: usize,
+    parent: Option<TraceParent>,
     slot: Mutex<Slot>,
     /// Wakes the request's one task, whichever of its choices has news.
     news: Arc<Notify>,
@@ -93,6 +95,8 @@ pub(crate) struct ChoiceReceiver {
 pub(crate) struct NewChoice {
     pub(crate) id: Arc<str>,
     pub(crate) choice: usize,
+    /// Who called, where it said so.
+    pub(crate) parent: Option<TraceParent>,
     pub(crate) timeline: Timeline,
     pub(crate) prompt_tokens: usize,
     pub(crate) max_tokens: usize,
@@ -128,6 +132,7 @@ pub(crate) fn channel(
     let shared = Arc::new(Shared {
         id: new.id,
         choice: new.choice,
+        parent: new.parent,
         slot: Mutex::new(slot),
         news: Arc::clone(news),
         telemetry: Arc::clone(telemetry),
@@ -143,7 +148,7 @@ impl Shared {
 
     /// Hands the closed timeline to the recorder. The slot's lock is not held meanwhile.
     fn record(&self, timeline: &Timeline, summary: &RequestSummary) {
-        self.telemetry.request(&self.id, self.choice, timeline, summary);
+        self.telemetry.request(&self.id, self.choice, self.parent, timeline, summary);
     }
 }
 
@@ -312,6 +317,7 @@ mod tests {
     use serving::baseline::Counters;
 
     use super::*;
+    use crate::args::Config;
     use crate::clock::Clock;
 
     const AT: Duration = Duration::from_millis(1);
@@ -324,11 +330,14 @@ mod tests {
     }
 
     fn ends() -> Ends {
-        let telemetry = Arc::new(Telemetry::new(Box::new(Counters::new("m")), true));
+        let config = Config { debug_timelines: true, ..Config::default() };
+        let counters = Box::new(Counters::new("m"));
+        let telemetry = Arc::new(Telemetry::new(counters, &config).unwrap());
         let (inbox, commands) = sync_channel(1);
         let new = NewChoice {
             id: "cmpl-1".into(),
             choice: 0,
+            parent: None,
             timeline: Timeline::from_iter([(AT, EventKind::Arrived)]),
             prompt_tokens: 3,
             max_tokens: 8,

@@ -111,6 +111,13 @@ impl ApiError {
         }
     }
 
+    /// Says when to come back, where that may help.
+    pub(crate) fn add_retry_after(&self, response: &mut Response) {
+        if let Some(seconds) = self.retry_after_s() {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    }
+
     pub(crate) fn body(&self) -> ErrorBody {
         let param = match self {
             Self::Request(error) => error.param(),
@@ -132,9 +139,7 @@ impl IntoResponse for ApiError {
         let status = self.status();
         tracing::debug!(%status, kind = self.kind(), "refused");
         let mut response = (status, Json(self.body())).into_response();
-        if let Some(seconds) = self.retry_after_s() {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        }
+        self.add_retry_after(&mut response);
         response
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::http::HeaderMap;
 use protocol::openai::{MAX_CHOICES, RequestError, Sampling, SamplingFields};
+use protocol::traceparent::{self, TraceParent};
 use serving::{
     EventKind, FinishReason, RequestSummary, SamplingParams, TextCodec, TextError, Timeline,
     TokenId,
@@ -34,6 +35,12 @@ pub(crate) fn request_id(prefix: &str, headers: &HeaderMap) -> Arc<str> {
     }
 }
 
+/// Who called, where a header says so.
+pub(crate) fn trace_parent(headers: &HeaderMap) -> Option<TraceParent> {
+    let value = headers.get(traceparent::HEADER)?;
+    TraceParent::parse(value.to_str().ok()?)
+}
+
 /// A request that may run.
 pub(crate) struct NewGeneration {
     pub(crate) id: Arc<str>,
@@ -42,6 +49,8 @@ pub(crate) struct NewGeneration {
     pub(crate) samplings: Vec<Sampling>,
     /// Whether the client wants to know which tokens its answers are made of.
     pub(crate) token_ids: bool,
+    /// Who called, where it said so.
+    pub(crate) parent: Option<TraceParent>,
     /// What happened so far.
     pub(crate) timeline: Timeline,
     pub(crate) ticket: Ticket,
@@ -109,6 +118,7 @@ impl Generation {
         let prompts = std::mem::take(&mut builder.new.prompts);
         let samplings = std::mem::take(&mut builder.new.samplings);
         for (prompt, sampling) in prompts.iter().zip(&samplings) {
+            server.telemetry.own.asked(sampling.n);
             for i in 0..sampling.n {
                 builder.add(prompt, sampling, i)?;
             }
@@ -180,6 +190,7 @@ struct NewGenerationParts {
     id: Arc<str>,
     prompts: Vec<Vec<TokenId>>,
     samplings: Vec<Sampling>,
+    parent: Option<TraceParent>,
     timeline: Timeline,
     ticket: Arc<Ticket>,
     in_flight: InFlight,
@@ -207,6 +218,7 @@ impl<'a> Builder<'a> {
                 id: new.id,
                 prompts: new.prompts,
                 samplings: new.samplings,
+                parent: new.parent,
                 timeline: new.timeline,
                 ticket: Arc::new(new.ticket),
                 in_flight: new.in_flight,
@@ -225,6 +237,7 @@ impl<'a> Builder<'a> {
         let choice = NewChoice {
             id: Arc::clone(&self.new.id),
             choice: self.receivers.len(),
+            parent: self.new.parent,
             timeline: self.new.timeline.clone(),
             prompt_tokens: prompt.len(),
             max_tokens,
@@ -274,16 +287,24 @@ fn params(sampling: &Sampling, eos: &[TokenId], i: usize) -> SamplingParams {
 /// while its text is tokenized. How long its prompt is, nobody knows yet.
 pub(crate) struct Early {
     id: Arc<str>,
+    parent: Option<TraceParent>,
     clock: Clock,
     telemetry: Arc<Telemetry>,
     timeline: Option<Timeline>,
 }
 
 impl Early {
-    pub(crate) fn new(server: &Server, id: &Arc<str>, arrived: Duration, queued: Duration) -> Self {
+    pub(crate) fn new(
+        server: &Server,
+        id: &Arc<str>,
+        parent: Option<TraceParent>,
+        arrived: Duration,
+        queued: Duration,
+    ) -> Self {
         let events = [(arrived, EventKind::Arrived), (queued, EventKind::Queued)];
         Self {
             id: Arc::clone(id),
+            parent,
             clock: server.clock,
             telemetry: Arc::clone(&server.telemetry),
             timeline: Some(events.into_iter().collect()),
@@ -317,6 +338,6 @@ impl Drop for Early {
             max_tokens: 0,
             preemptions: 0,
         };
-        self.telemetry.request(&self.id, 0, &timeline, &summary);
+        self.telemetry.request(&self.id, 0, self.parent, &timeline, &summary);
     }
 }

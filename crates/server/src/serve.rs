@@ -1,13 +1,12 @@
 //! A server's life: HTTP up, model loaded, serving, draining, gone.
 
-use std::future::{Future, IntoFuture, pending};
+use std::future::{Future, pending};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use serving::Recorder;
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
@@ -15,6 +14,7 @@ use tokio::sync::{oneshot, watch};
 use crate::admission::Admission;
 use crate::args::Config;
 use crate::clock::{Clock, unix_seconds};
+use crate::connections::{ConnectionLimits, serve_connections};
 use crate::engine_thread::{Command, EngineThread, Waker};
 use crate::error::ServeError;
 use crate::routes::router;
@@ -68,14 +68,13 @@ pub async fn serve_until(
     let drain_timeout = config.drain_timeout;
     let (server, mut engine) = start(config, recorder, load)?;
     let (close, closing) = oneshot::channel::<()>();
-    let listener = listener.tap_io(|connection| {
-        if let Err(error) = connection.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY");
-        }
-    });
-    let mut http = axum::serve(listener, router(Arc::clone(&server)))
-        .with_graceful_shutdown(async { closing.await.unwrap_or(()) })
-        .into_future();
+    let limits = ConnectionLimits {
+        max_open: server.config.max_connections,
+        header_timeout: server.config.header_timeout,
+    };
+    let closing = async { closing.await.unwrap_or(()) };
+    let http = serve_connections(listener, router(Arc::clone(&server)), limits, closing);
+    let mut http = std::pin::pin!(http);
     let system = |source| ServeError::System { what: "the listener failed", source };
     let mut loaded = true;
     let Shutdown { drain, abort } = shutdown;
@@ -106,6 +105,9 @@ pub async fn serve_until(
     // A client that does not read its last bytes must not keep the process.
     let _ = tokio::time::timeout(CLOSE_TIMEOUT, &mut http).await;
     engine.stop().await;
+    let telemetry = Arc::clone(&server.telemetry);
+    // The last spans go out while nothing else is left to do.
+    let _ = tokio::task::spawn_blocking(move || telemetry.flush()).await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -151,7 +153,9 @@ fn start(
     load: impl FnOnce() -> Result<Backend, LoadError> + Send + 'static,
 ) -> Result<(Arc<Server>, EngineHandle), ServeError> {
     let clock = Clock::start();
-    let telemetry = Arc::new(Telemetry::new(recorder, config.debug_timelines));
+    let telemetry = Telemetry::new(recorder, &config)
+        .map_err(|source| ServeError::System { what: "no thread for traces", source })?;
+    let telemetry = Arc::new(telemetry);
     let (set_phase, phase) = watch::channel(Phase::Loading);
     // Every `Add` stands for a waiting request, and admission limits those; one more place for a wake-up.
     let (inbox, commands) = sync_channel(config.max_queue + 1);

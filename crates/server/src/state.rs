@@ -73,7 +73,10 @@ impl Server {
             return Err(ApiError::Draining);
         }
         let limit = self.admission.limit();
-        let ticket = self.admission.enter().ok_or(ApiError::QueueFull { limit })?;
+        let ticket = self.admission.enter().ok_or_else(|| {
+            self.telemetry.own.rejected();
+            ApiError::QueueFull { limit }
+        })?;
         Ok((ticket, in_flight))
     }
 

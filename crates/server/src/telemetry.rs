@@ -10,30 +10,74 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use protocol::timelines::{RequestTimeline, TimelineEvent, TimelineKind, Timelines};
+use protocol::traceparent::TraceParent;
 use serving::{Event, EventKind, Load, Recorder, RequestSummary, StepReport, Timeline};
+
+use crate::args::Config;
+use crate::clock::{unix_now, unix_seconds};
+use crate::own_metrics::OwnMetrics;
+use crate::process;
+use crate::spans::{Finished, Source};
+use crate::tgi_metrics::TgiMetrics;
+use crate::traces::Traces;
+
+/// `service.name` where `OTEL_SERVICE_NAME` does not say.
+const SERVICE: &str = "llm-systems-lab";
 
 /// Timelines that `/debug/timelines` shows at most.
 const MAX_TIMELINES: usize = 256;
 
 pub(crate) struct Telemetry {
+    pub(crate) own: OwnMetrics,
+    /// When the server started, in seconds since 1970.
+    started_s: u64,
     recorder: Mutex<Box<dyn Recorder>>,
     /// What the recorder said when it panicked.
     broken: OnceLock<String>,
+    /// `None` where nobody asked for it.
+    tgi: Option<TgiMetrics>,
+    /// `None` where nobody asked for it.
+    traces: Option<Traces>,
     /// `None` where nobody asked for it.
     recent: Option<Mutex<VecDeque<RequestTimeline>>>,
 }
 
 impl Telemetry {
-    pub(crate) fn new(recorder: Box<dyn Recorder>, keep_timelines: bool) -> Self {
-        Self {
+    /// Nothing recorded yet.
+    ///
+    /// # Errors
+    /// Where traces are asked for and the system has no thread for them.
+    pub(crate) fn new(recorder: Box<dyn Recorder>, config: &Config) -> std::io::Result<Self> {
+        let source = || Source {
+            service: std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| SERVICE.to_owned()),
+            model: config.served_model_name.clone(),
+            epoch: unix_now(),
+        };
+        let traces = config.otlp_traces_endpoint.as_deref();
+        Ok(Self {
+            own: OwnMetrics::new(&config.served_model_name),
+            started_s: unix_seconds(),
             recorder: Mutex::new(recorder),
             broken: OnceLock::new(),
-            recent: keep_timelines.then(Mutex::default),
-        }
+            tgi: config.tgi_metrics.then(TgiMetrics::new),
+            traces: traces.map(|endpoint| Traces::start(endpoint, source())).transpose()?,
+            recent: config.debug_timelines.then(Mutex::default),
+        })
     }
 
     /// A choice ended.
-    pub(crate) fn request(&self, id: &str, choice: usize, of: &Timeline, summary: &RequestSummary) {
+    pub(crate) fn request(
+        &self,
+        id: &str,
+        choice: usize,
+        parent: Option<TraceParent>,
+        of: &Timeline,
+        summary: &RequestSummary,
+    ) {
+        if let Some(traces) = &self.traces {
+            let (id, timeline, summary) = (id.to_owned(), of.clone(), summary.clone());
+            traces.finished(Finished { id, choice, timeline, summary, parent });
+        }
         if let Some(recent) = &self.recent {
             let mut recent = recent.lock().unwrap_or_else(PoisonError::into_inner);
             if recent.len() == MAX_TIMELINES {
@@ -49,11 +93,15 @@ impl Telemetry {
             generated_tokens = summary.generated_tokens,
             "request ended"
         );
+        self.own.request(summary);
+        self.tgi.iter().for_each(|tgi| tgi.request(of, summary));
         self.with_recorder(|recorder| recorder.request(of, summary));
     }
 
     /// A step ended, or the load changed without one.
     pub(crate) fn step(&self, report: &StepReport, load: &Load) {
+        self.own.step(report, load);
+        self.tgi.iter().for_each(|tgi| tgi.step(load));
         self.with_recorder(|recorder| recorder.step(report, load));
     }
 
@@ -62,10 +110,18 @@ impl Telemetry {
         let families = self.with_recorder(|recorder| recorder.families(now));
         let families = families.ok_or_else(|| self.broken.get().cloned().unwrap_or_default())?;
         let mut page = String::new();
-        for family in families {
+        let own = self.own.families().into_iter().chain(process::families(self.started_s));
+        let own = own.chain(self.tgi.iter().flat_map(TgiMetrics::families));
+        let own = own.chain(self.traces.iter().flat_map(Traces::families));
+        for family in families.into_iter().chain(own) {
             write!(page, "{family}").map_err(|error| error.to_string())?;
         }
         Ok(page)
+    }
+
+    /// Sends what was recorded and not sent yet.
+    pub(crate) fn flush(&self) {
+        self.traces.iter().for_each(Traces::flush);
     }
 
     /// Recent timelines, oldest first; `None` where nobody asked to keep them.

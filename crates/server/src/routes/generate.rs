@@ -18,7 +18,7 @@ use super::read_json;
 use super::text::{chat_prompt, off_thread};
 use crate::error::ApiError;
 use crate::frames::{Api, Framer, Head, PromptText, Tell};
-use crate::generation::{Early, Generation, NewGeneration, check, request_id};
+use crate::generation::{Early, Generation, NewGeneration, check, request_id, trace_parent};
 use crate::state::{Ready, Server};
 use crate::tokens::TokenNames;
 
@@ -119,7 +119,8 @@ async fn respond(
     let (ticket, in_flight) = server.admit()?;
     let queued = server.clock.now();
     let id = request_id(asked.api.id_prefix(), headers);
-    let early = Early::new(server, &id, arrived, queued);
+    let parent = trace_parent(headers);
+    let early = Early::new(server, &id, parent, arrived, queued);
     let (prompts, samplings, ready) = match prepare(server, &asked, encode).await {
         Ok(prepared) => prepared,
         Err(error) => {
@@ -136,6 +137,7 @@ async fn respond(
         prompts: prompts.iter().map(|prompt| prompt.tokens.clone()).collect(),
         samplings,
         token_ids: tell.extras.token_ids,
+        parent,
         timeline: early.over(&ready),
         ticket,
         in_flight,

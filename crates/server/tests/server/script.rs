@@ -7,8 +7,8 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use serving::{
-    ChatMessage, Executor, ExecutorError, SampledToken, SamplingParams, SequenceId, StepOutput,
-    StepPlan, TextCodec, TextError, TokenId,
+    ChatMessage, Executor, ExecutorError, Logprobs, SampledToken, SamplingParams, SequenceId,
+    SequenceLogprobs, StepOutput, StepPlan, TextCodec, TextError, TokenId, TokenLogprob,
 };
 
 /// Ends a text. Tokens below are bytes.
@@ -109,6 +109,9 @@ impl Gate {
 
 struct Speaker {
     prompt: Vec<TokenId>,
+    logprobs: Option<usize>,
+    /// What is still to be told about the prompt.
+    prompt_logprobs: Option<usize>,
     /// Where in the prompt its answer starts: its seed, unless it is greedy.
     offset: usize,
     said: usize,
@@ -126,10 +129,22 @@ impl Script {
     }
 }
 
+/// A token that had to be.
+fn certain(token: TokenId, top: usize) -> Logprobs {
+    let chosen = TokenLogprob { token, logprob: 0.0 };
+    Logprobs { chosen, rank: 1, top: [chosen].into_iter().take(top).collect() }
+}
+
 impl Executor for Script {
     fn register(&mut self, id: SequenceId, _prompt: &[TokenId], params: &SamplingParams) {
         let seed = params.seed.filter(|_| params.temperature > 0.0).unwrap_or(0);
-        let speaker = Speaker { prompt: Vec::new(), offset: seed as usize, said: 0 };
+        let speaker = Speaker {
+            prompt: Vec::new(),
+            logprobs: params.logprobs,
+            prompt_logprobs: params.prompt_logprobs,
+            offset: seed as usize,
+            said: 0,
+        };
         self.speakers.insert(id, speaker);
     }
 
@@ -139,7 +154,7 @@ impl Executor for Script {
 
     fn execute(&mut self, plan: &StepPlan) -> Result<StepOutput, ExecutorError> {
         self.gate.pass();
-        let mut sampled = Vec::new();
+        let mut output = StepOutput::default();
         for chunk in &plan.chunks {
             let speaker = self.speakers.get_mut(&chunk.sequence).expect("it was registered");
             if speaker.said == 0 {
@@ -156,8 +171,16 @@ impl Executor for Script {
                 let cause = "the script says so".to_owned();
                 return Err(ExecutorError { tokens: plan.num_tokens(), cause });
             }
-            sampled.push(SampledToken { sequence: chunk.sequence, token });
+            let sequence = chunk.sequence;
+            output.sampled.push(SampledToken { sequence, token });
+            let told = speaker.prompt_logprobs.take();
+            if told.is_some() || speaker.logprobs.is_some() {
+                let prompt = speaker.prompt.iter().skip(1).filter(|_| told.is_some());
+                let prompt = prompt.map(|&token| certain(token, told.unwrap_or(0))).collect();
+                let sampled = speaker.logprobs.map(|top| certain(token, top));
+                output.logprobs.push(SequenceLogprobs { sequence, prompt, sampled });
+            }
         }
-        Ok(sampled.into())
+        Ok(output)
     }
 }

@@ -66,6 +66,8 @@ impl Recorder for Counters {
         for (reason, count) in Self::REASONS.iter().zip(self.finished) {
             success.add(labels.with("finished_reason", reason.as_str()), count as f64);
         }
+        // vLLM's own: an answer cut off because it repeats itself. Nobody asks for that here.
+        success.add(labels.with("finished_reason", "repetition"), 0.0);
         vec![
             vllm::NUM_REQUESTS_RUNNING.single(labels, self.load.running as f64),
             vllm::NUM_REQUESTS_WAITING.single(labels, self.load.waiting as f64),
