@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that CI runs, step by step, with a table at the end that hides nothing.
 
 mod commands;
+mod peers;
 mod steps;
 
 use std::path::{Path, PathBuf};

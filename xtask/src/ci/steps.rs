@@ -7,7 +7,7 @@ use course::Side;
 use grader::{cargo, run_streaming, this_program};
 use serde_json::Value;
 
-use super::{Bench, Outcome, Step, commands};
+use super::{Bench, Outcome, Step, commands, peers};
 use crate::programs;
 
 /// Lines shown of what a failed command printed.
@@ -19,6 +19,7 @@ pub(super) const ALL: &[Step] = &[
     Step { name: "clippy", what: "no warning in any crate", run: clippy },
     Step { name: "doc", what: "the documentation builds without a warning", run: doc },
     Step { name: "tests", what: "the tests of every crate", run: tests },
+    Step { name: "peers", what: "Prometheus and the openai client get along", run: peers::run },
     Step {
         name: "author",
         what: "the checks pass what is right and reject what is wrong",
@@ -168,7 +169,7 @@ impl Bench<'_> {
 }
 
 /// Runs a command; its output is shown only if it fails: what names a failure, then the end.
-fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
+pub(super) fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
     let mut printed = Vec::new();
     let mut failures: Vec<String> = Vec::new();
     let (status, said) = run_streaming(&mut command, bench.stop, |line| {
