@@ -44,7 +44,7 @@ pub(crate) fn stretches(timeline: &Timeline) -> Vec<Stretch> {
     let (mut name, mut from) = ("queue", first.at);
     let mut cut = |name: &mut &'static str, from: &mut Duration, at: Duration, next| {
         if at > *from {
-            stretches.push(Stretch { name: *name, from: *from, to: at });
+            stretches.push(Stretch { name, from: *from, to: at });
         }
         (*name, *from) = (next, at);
     };
