@@ -299,24 +299,23 @@ impl Early {
         id: &Arc<str>,
         parent: Option<TraceParent>,
         arrived: Duration,
-        queued: Duration,
     ) -> Self {
-        let events = [(arrived, EventKind::Arrived), (queued, EventKind::Queued)];
         Self {
             id: Arc::clone(id),
             parent,
             clock: server.clock,
             telemetry: Arc::clone(&server.telemetry),
-            timeline: Some(events.into_iter().collect()),
+            timeline: Some([(arrived, EventKind::Arrived)].into_iter().collect()),
         }
     }
 
-    /// The client stayed. Gives the timeline so far.
+    /// The client stayed, and its text is tokens: it goes to the scheduler's queue. Gives the timeline so far.
     pub(crate) fn over(mut self, ready: &Ready) -> Timeline {
         let mut timeline = self.timeline.take().unwrap_or_default();
-        if timeline.events().last().is_some_and(|queued| ready.at > queued.at) {
+        if timeline.events().last().is_some_and(|arrived| ready.at > arrived.at) {
             timeline.push(ready.at, EventKind::ModelReady);
         }
+        timeline.push(self.clock.now(), EventKind::Queued);
         timeline
     }
 

@@ -215,12 +215,14 @@ fn percentile(scrapes: &[&Scrape], name: &str, q: f64) -> Option<f64> {
     Some(now[bucket].0)
 }
 
-/// Mean seconds from arrival to queue.
+/// Mean seconds from arrival to queue, without the wait for a model.
 fn tokenize(traces: &[&Timeline]) -> Option<f64> {
     let wait = |trace: &&Timeline| {
         let events = trace.events();
         let queued = events.iter().find(|event| event.kind == EventKind::Queued)?;
-        Some((queued.at - events.first()?.at).as_secs_f64())
+        let loaded = events.iter().find(|event| event.kind == EventKind::ModelReady);
+        let from = loaded.or(events.first())?;
+        Some(queued.at.saturating_sub(from.at).as_secs_f64())
     };
     average(traces.iter().filter_map(wait))
 }

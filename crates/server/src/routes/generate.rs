@@ -117,10 +117,9 @@ async fn respond(
 ) -> Result<Response, ApiError> {
     server.check_model(asked.model.as_deref())?;
     let (ticket, in_flight) = server.admit()?;
-    let queued = server.clock.now();
     let id = request_id(asked.api.id_prefix(), headers);
     let parent = trace_parent(headers);
-    let early = Early::new(server, &id, parent, arrived, queued);
+    let early = Early::new(server, &id, parent, arrived);
     let (prompts, samplings, ready) = match prepare(server, &asked, encode).await {
         Ok(prepared) => prepared,
         Err(error) => {

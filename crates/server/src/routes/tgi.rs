@@ -142,10 +142,9 @@ async fn start(server: &Server, request: Request) -> Result<(Generation, Teller)
     let arrived = server.clock.now();
     let request = GenerateRequest::parse(&body)?;
     let (ticket, in_flight) = server.admit()?;
-    let queued = server.clock.now();
     let id = request_id("tgi-", &head.headers);
     let parent = trace_parent(&head.headers);
-    let early = Early::new(server, &id, parent, arrived, queued);
+    let early = Early::new(server, &id, parent, arrived);
     let prepared = prepare(server, request).await;
     let (ready, teller, sampling) = match prepared {
         Ok(prepared) => prepared,

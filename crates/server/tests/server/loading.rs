@@ -42,8 +42,8 @@ fn an_early_request_waits_and_its_timeline_says_so() {
         json!(kinds),
         json!([
             "arrived",
-            "queued",
             "model_ready",
+            "queued",
             "scheduled",
             "prefill_done",
             "token",
@@ -64,7 +64,7 @@ fn no_more_than_max_queue_requests_wait_for_the_model() {
     wait_until("it went away", || server.load() == 0);
     let timeline = &get(server.address, "/debug/timelines").json()["timelines"][0];
     assert_eq!(
-        (&timeline["finish_reason"], &timeline["events"][2]["kind"]),
+        (&timeline["finish_reason"], &timeline["events"][1]["kind"]),
         (&json!("abort"), &json!("aborted"))
     );
     let next = send_json(server.address, PATH, &body);

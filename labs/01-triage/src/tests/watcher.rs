@@ -156,7 +156,7 @@ impl Watcher {
         let loads = arrived < self.ready;
         let (mut trace, mut ready) = (Timeline::default(), false);
         for event in events {
-            if loads && !ready && !matches!(event.kind, EventKind::Arrived | EventKind::Queued) {
+            if loads && !ready && event.kind != EventKind::Arrived {
                 trace.push(self.ready, EventKind::ModelReady);
                 ready = true;
             }
