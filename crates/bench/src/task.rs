@@ -58,7 +58,7 @@ impl Task {
         self
     }
 
-    /// Lets it be asked, line by line: see [`Process::ask`].
+    /// Lets it be asked, line by line: see `Process::ask`.
     #[must_use]
     pub fn with_questions(mut self) -> Self {
         self.asked = true;
