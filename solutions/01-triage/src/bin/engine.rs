@@ -30,6 +30,7 @@ const SIMULATED_LEN: usize = 32_768;
 
 /// Serves a language model over the OpenAI API.
 #[derive(Debug, Clone, Parser)]
+#[command(group = clap::ArgGroup::new("what to serve").required(true).args(["model", "sim"]))]
 #[command(after_help = "Examples:
   engine --model tiny
   engine --model SmolLM2-135M-Instruct.Q4_1.gguf --max-num-seqs 8 --port 8000
@@ -41,14 +42,14 @@ struct Args {
     serve: ServeArgs,
     /// A .gguf file, a folder with safetensors and config.json, or `tiny` (a seeded random model)
     #[cfg(feature = "live")]
-    #[arg(long, required_unless_present = "sim")]
+    #[arg(long)]
     model: Option<ModelSource>,
     /// This engine was built without models (feature `live`): use --sim
     #[cfg(not(feature = "live"))]
     #[arg(long, value_parser = no_model)]
     model: Option<String>,
     /// Behave like this model on this device, or on N of them: DEVICE:MODEL or DEVICE:MODELxN
-    #[arg(long, value_name = "DEVICE:MODEL", conflicts_with = "model")]
+    #[arg(long, value_name = "DEVICE:MODEL")]
     sim: Option<Placement>,
     /// Tokens after which a simulated answer ends, unless the request ends it earlier
     #[arg(long, default_value_t = 256, requires = "sim")]
