@@ -131,9 +131,9 @@ impl Evidence {
         self.symptoms(self.since, Duration::MAX)
     }
 
-    /// The figures of the stretch from `from` to `to`. Traces and streams count where they began.
+    /// The figures of the stretch from `from` to before `to`. Traces and streams count where they began.
     fn symptoms(&self, from: Duration, to: Duration) -> Symptoms {
-        let inside = |at: Duration| from <= at && at <= to;
+        let inside = |at: Duration| from <= at && at < to;
         let scrapes: Vec<&Scrape> = self.scrapes.iter().filter(|look| inside(look.at)).collect();
         let length = match (scrapes.first(), scrapes.last()) {
             (Some(first), Some(last)) => last.at - first.at,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -48,17 +49,26 @@ struct Sent {
 }
 
 /// Sends requests without a pause until it is told to stop.
-fn keep_busy(client: &Client, stop: &AtomicBool) -> Vec<Sent> {
-    let mut sent = Vec::new();
+fn keep_busy(client: &Client, stop: &AtomicBool, sent: &Mutex<Vec<Sent>>) {
     while !stop.load(Ordering::Acquire) {
         let prompt =
             |index: usize| Prompt::new(format!("Request {index} is about"), 12 + 6 * index);
         let prompts: Vec<Prompt> = (0..PLACES).map(prompt).collect();
         let at = Instant::now();
         let answers = client.complete_all(&prompts);
+        let mut sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
         sent.extend(answers.into_iter().map(|answer| Sent { at, answer }));
     }
-    sent
+}
+
+/// Traces of the last requests that were sent in this stretch and have ended. Asked for soon: an engine
+/// keeps only some.
+fn traces(client: &Client, sent: &Mutex<Vec<Sent>>, from: Instant, to: Instant) -> Vec<Timeline> {
+    let sent = sent.lock().unwrap_or_else(PoisonError::into_inner);
+    let inside = sent.iter().rev().filter(|sent| from <= sent.at && sent.at < to);
+    let answers: Vec<Answer> = inside.take(TRACES).map(|sent| sent.answer.clone()).collect();
+    drop(sent);
+    client.timelines(&answers)
 }
 
 /// Looks at the page until `enough` says so, or for too long.
@@ -98,10 +108,11 @@ const ENDED: &str = "vllm:request_success_total";
 /// Lets the engine work, switches the fault on, looks, and switches it off again.
 fn incident(client: &Client, switch: &FaultSwitch, fault: Fault) -> Evidence {
     let clock = Instant::now();
-    let stop = AtomicBool::new(false);
-    let (mut scrapes, since, sent) = thread::scope(|scope| {
-        let busy = scope.spawn(|| keep_busy(client, &stop));
+    let (stop, sent) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    let (scrapes, quiet, since, over) = thread::scope(|scope| {
+        scope.spawn(|| keep_busy(client, &stop, &sent));
         let mut scrapes = look(client, clock, |looks| grown(looks, ENDED) >= TRACES as f64);
+        let quiet = traces(client, &sent, clock, Instant::now());
         if let Err(error) = std::fs::write(switch.file(fault), "") {
             unknown(format!("the fault cannot be switched on: {error}"));
         }
@@ -110,43 +121,36 @@ fn incident(client: &Client, switch: &FaultSwitch, fault: Fault) -> Evidence {
             let recent = &looks[looks.len() - LOOKS / 2..];
             grown(recent, STEPS) == 0.0 || grown(looks, ENDED) >= 2.0 * PLACES as f64
         });
-        let since = clock.elapsed();
+        let since = Instant::now();
         scrapes.extend(look(client, clock, |looks| {
             grown(looks, STEPS) == 0.0 || grown(looks, ENDED) >= TRACES as f64
         }));
+        let over = Instant::now();
         // A file that is gone already is as good.
         let _ = std::fs::remove_file(switch.file(fault));
         stop.store(true, Ordering::Release);
-        let sent = busy.join().unwrap_or_default();
-        (scrapes, since, sent)
+        (scrapes, quiet, since, over)
     });
-    let traces = traces(client, &sent, clock + since);
-    scrapes.sort_by_key(|scrape| scrape.at);
+    let late = traces(client, &sent, since, over);
+    let since = since - clock;
+    let begins_at = |at: Duration| move |trace: &Timeline| beginning_at(trace, at);
     Evidence {
         max_num_seqs: PLACES,
         max_num_batched_tokens: 256,
         watched: vec!["vllm:num_requests_waiting".into(), RENAMED.0.into()],
         scrapes,
         since,
-        traces: traces.into_iter().map(|trace| on_our_clock(&trace, since)).collect(),
+        traces: (quiet.iter().map(begins_at(Duration::ZERO)))
+            .chain(late.iter().map(begins_at(since)))
+            .collect(),
         streams: Vec::new(),
     }
 }
 
-/// The last traces from before this moment, and the first from after it.
-fn traces(client: &Client, sent: &[Sent], moment: Instant) -> Vec<(bool, Timeline)> {
-    let split = sent.partition_point(|sent| sent.at < moment);
-    let chosen = split.saturating_sub(TRACES)..(split + TRACES).min(sent.len());
-    let answers: Vec<Answer> = sent[chosen.clone()].iter().map(|s| s.answer.clone()).collect();
-    let late = chosen.map(|index| index >= split);
-    late.zip(client.timelines(&answers)).collect()
-}
-
-/// A trace whose beginning lies on the right side of `since`. The engine has a clock of its own.
-fn on_our_clock((late, trace): &(bool, Timeline), since: Duration) -> Timeline {
+/// A trace moved to our clock: only on which side of the fault it begins matters.
+fn beginning_at(trace: &Timeline, at: Duration) -> Timeline {
     let Some(first) = trace.events().first() else { return Timeline::default() };
-    let begins = if *late { since } else { Duration::ZERO };
-    trace.events().iter().map(|event| (begins + (event.at - first.at), event.kind)).collect()
+    trace.events().iter().map(|event| (at + (event.at - first.at), event.kind)).collect()
 }
 
 #[test]
@@ -182,6 +186,11 @@ fn task_1_7_names_a_fault_of_the_running_engine() {
         fault.as_str(),
         evidence.scrapes.last().and_then(|s| s.health)
     ));
-    let context = format!("the running engine, with the fault {} switched on", fault.as_str());
+    let context = format!(
+        "the running engine, with the fault {} switched on; arrival to queue {:?} s, before {:?} s",
+        fault.as_str(),
+        after.tokenize,
+        evidence.before().tokenize
+    );
     expect_eq(context, expected, diagnose(&evidence));
 }
