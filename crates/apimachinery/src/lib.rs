@@ -1,0 +1,15 @@
+//! The rules of Kubernetes objects: kinds, keys, errors, and what follows from an object's text alone.
+//!
+//! Pure: no I/O, no clock, no thread. An object is a [`serde_json::Value`]; its resource is a [`Kind`].
+//! What is stored, who asked and when is not known here.
+
+pub mod builtin;
+mod key;
+mod kind;
+mod metadata;
+mod status;
+
+pub use key::Key;
+pub use kind::{Kind, Kinds, Scope, Subresource, SubresourceSet};
+pub use metadata::Meta;
+pub use status::{Cause, Details, Reason, Status};
