@@ -38,6 +38,8 @@ pub trait Contender {
 pub struct Comparison {
     /// What is measured.
     pub figures: Vec<Figure>,
+    /// At most so many rounds: one for figures that do not change from run to run.
+    pub rounds: Option<usize>,
     /// Ours.
     pub ours: Box<dyn Contender>,
     /// The others.
@@ -54,7 +56,7 @@ pub struct Compared {
 }
 
 impl Comparison {
-    /// Measures all programs `rounds` times, interleaved. A peer that fails is left out from then on.
+    /// Measures all programs `rounds` times, or as often as the comparison wants, interleaved. A peer that fails is left out from then on.
     ///
     /// # Errors
     /// Ours failed, or [`BenchError::Interrupted`].
@@ -64,6 +66,7 @@ impl Comparison {
         progress: &Progress,
         stop: &Stop,
     ) -> Result<Compared, BenchError> {
+        let rounds = self.rounds.map_or(rounds, |most| most.min(rounds));
         let sides = 1 + self.peers.len();
         let mut measured: Vec<Vec<Measured>> = vec![Vec::new(); sides];
         let mut failed: Vec<Option<String>> = vec![None; sides];
@@ -154,10 +157,15 @@ mod tests {
     }
 
     fn compared(peer: Vec<Measured>) -> (Compared, Vec<&'static str>) {
+        compared_in(None, peer)
+    }
+
+    fn compared_in(rounds: Option<usize>, peer: Vec<Measured>) -> (Compared, Vec<&'static str>) {
         let log = Log::default();
         let ours = vec![vec![Some(2.0), Some(1.0)], vec![Some(3.0), Some(1.0)]];
         let comparison = Comparison {
             figures: vec![figure("speed"), figure("depth")],
+            rounds,
             ours: scripted("ours", ours, &log),
             peers: vec![scripted("peer", peer, &log)],
         };
@@ -174,6 +182,13 @@ mod tests {
         assert_eq!((ratio.min, ratio.median, ratio.max), (0.5, 1.25, 2.0));
         assert!(compared.rows[1].peers.is_empty(), "the peer has no such figure");
         assert!(compared.failures.is_empty());
+    }
+
+    #[test]
+    fn what_does_not_change_is_measured_once() {
+        let (compared, log) = compared_in(Some(1), vec![vec![Some(1.0), None]]);
+        assert_eq!(log, ["ours", "peer"]);
+        assert_eq!(compared.rows[0].peers[0].figures, [1.0]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! `bench engine`: the course's engine beside llama.cpp, on the same file, the same prompts, as many threads.
 //!
-//! Both load the model once and then take turns. What is measured is the executor: no scheduler, no sockets.
+//! Both load the model once and then take turns. What is measured is the executor: no scheduler, no sockets. Speed
+//! that was bought with accuracy is no speed, so both are judged for that, too.
+
+mod accuracy;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -80,17 +83,21 @@ pub fn prepare(
         better: Better::Higher,
         goal: Some(Goal { peer: "llama.cpp".to_owned(), ratio }),
     });
-    Ok(vec![Comparison { figures: figures.collect(), ours, peers: others }])
+    let speed = Comparison { figures: figures.collect(), rounds: None, ours, peers: others };
+    Ok(vec![speed, accuracy::compared(settings, &model, peers, places, progress, stop)?])
 }
 
 /// What a reader must know.
 #[must_use]
 pub fn notes(settings: &Settings) -> Vec<String> {
     let threads = settings.threads;
-    vec![format!(
-        "Both engines read the same file with {threads} threads, stay loaded, and take turns. Decoding takes 32 \
-         greedy steps from position 512."
-    )]
+    vec![
+        format!(
+            "Both engines read the same file with {threads} threads, stay loaded, and take turns. Decoding takes 32 \
+             greedy steps from position 512."
+        ),
+        accuracy::NOTE.to_owned(),
+    ]
 }
 
 fn lab_model(places: &Places, progress: &Progress, stop: &Stop) -> Result<PathBuf, BenchError> {

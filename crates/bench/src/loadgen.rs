@@ -158,7 +158,7 @@ fn cost(figure: Figure, generators: &[Generator], works: [Work; 2], sink: &Rc<Si
         Box::new(Cost { generator, works, inverse, sink: sink.clone() })
     });
     let ours = able.next().unwrap_or_else(|| unreachable!("ours can do all"));
-    Comparison { figures: vec![figure], ours, peers: able.collect() }
+    Comparison { figures: vec![figure], rounds: None, ours, peers: able.collect() }
 }
 
 /// Processor time a request, or requests for a second of it.
@@ -217,7 +217,7 @@ fn arrivals(
         figure(&format!("arrivals, {rate}/s asked"), "/s", Better::Nearest(rate)),
         figure(&format!("variation of gaps, {rate}/s asked"), "CV", Better::Nearest(1.0)),
     ];
-    Comparison { figures, ours, peers: able.collect() }
+    Comparison { figures, rounds: None, ours, peers: able.collect() }
 }
 
 /// When requests reach a server.

@@ -80,7 +80,7 @@ pub fn prepare(
         better: Better::Higher,
         goal: None,
     }];
-    Ok(vec![Comparison { figures, ours, peers: others }])
+    Ok(vec![Comparison { figures, rounds: None, ours, peers: others }])
 }
 
 /// What a reader must know.
