@@ -1,0 +1,2 @@
+//! Ties the parts.
+fn main() {}
