@@ -7,6 +7,9 @@ pub mod builtin;
 mod key;
 mod kind;
 mod metadata;
+pub mod names;
+pub mod schema;
+pub mod selector;
 mod status;
 
 pub use key::Key;
