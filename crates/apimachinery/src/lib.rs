@@ -4,10 +4,13 @@
 //! What is stored, who asked and when is not known here.
 
 pub mod builtin;
+pub mod decode;
 mod key;
 mod kind;
 mod metadata;
 pub mod names;
+pub mod patch;
+pub mod quantity;
 pub mod schema;
 pub mod selector;
 mod status;
