@@ -1,0 +1,97 @@
+//! A server on a port of its own, and clients for it.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part, and a test that cannot go on fails"
+)]
+
+use std::sync::Arc;
+
+use api_server::{Certificates, Config, NoNodes, NodeProxy};
+use kube::config::AuthInfo;
+use object_store::{Store, WriteOptions};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+/// A running server.
+pub struct Running {
+    pub store: Store,
+    pub address: std::net::SocketAddr,
+    pub certificates: Certificates,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<(), api_server::ServeError>>,
+}
+
+/// The token of every test.
+pub const TOKEN: &str = "the token of a test";
+
+impl Running {
+    /// A server without nodes.
+    pub async fn start() -> Self {
+        Self::with_nodes(Arc::new(NoNodes)).await
+    }
+
+    /// A server before some nodes.
+    pub async fn with_nodes(nodes: Arc<dyn NodeProxy>) -> Self {
+        let store = Store::default();
+        let namespaces = store.kind("", "namespaces");
+        let namespace = json!({"metadata": {"name": "default"}});
+        store.create(&namespaces, namespace, &WriteOptions::default()).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let certificates = Certificates::generate(&[]).unwrap();
+        let config = Config::new(TOKEN, certificates.clone());
+        let (stop, stopped) = oneshot::channel();
+        let shutdown = async move {
+            let _ = stopped.await;
+        };
+        let serving = api_server::serve(listener, store.clone(), config, nodes, shutdown);
+        let task = tokio::spawn(serving);
+        Self { store, address, certificates, stop: Some(stop), task }
+    }
+
+    /// A client with the token.
+    pub fn client(&self) -> kube::Client {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let uri = format!("https://{}", self.address).parse().unwrap();
+        let mut config = kube::Config::new(uri);
+        let authority = pem::parse(&self.certificates.authority).unwrap();
+        config.root_cert = Some(vec![authority.into_contents()]);
+        config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
+        kube::Client::try_from(config).unwrap()
+    }
+
+    /// Sends a request, and returns its status code and body.
+    pub async fn call(&self, method: &str, path: &str, body: &str) -> (u16, String) {
+        self.call_as(method, path, body, "application/json").await
+    }
+
+    /// Sends a request with a body of a media type.
+    pub async fn call_as(
+        &self,
+        method: &str,
+        path: &str,
+        body: &str,
+        media: &str,
+    ) -> (u16, String) {
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", media)
+            .body(kube::client::Body::from(body.as_bytes().to_vec()))
+            .unwrap();
+        let response = self.client().send(request).await.unwrap();
+        let code = response.status().as_u16();
+        let body = response.into_body().collect_bytes().await.unwrap();
+        (code, String::from_utf8_lossy(&body).into_owned())
+    }
+
+    /// Stops the server, and waits for its end.
+    pub async fn stop(mut self) {
+        drop(self.stop.take());
+        (&mut self.task).await.unwrap().unwrap();
+    }
+}
