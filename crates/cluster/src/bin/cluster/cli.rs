@@ -1,0 +1,56 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use cluster::Target;
+
+/// Bring a cluster up, take it down, see how it is
+#[derive(Debug, Parser)]
+#[command(name = "cluster", bin_name = "cargo xtask cluster")]
+#[command(after_help = "Examples:
+  cargo xtask cluster up                 the course's own cluster: no Docker, ready in under a second
+  cargo xtask cluster up --on kind       a Kubernetes on this machine, by Docker and kind
+  cargo xtask cluster status --on gke    how a context of your kubeconfig is doing
+  cargo xtask cluster down --forget      end it, and delete its objects and volumes
+
+Exit status: 0 the cluster is there, 1 it is not, 2 trouble.")]
+pub(crate) struct Cli {
+    /// embedded, kind, or a context of your kubeconfig
+    #[arg(long, global = true, default_value = "embedded", value_name = "CLUSTER")]
+    pub(crate) on: Target,
+    /// One JSON object on standard output and nothing else
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// The repository; by default the current folder
+    #[arg(long, global = true, hide = true)]
+    pub(crate) root: Option<PathBuf>,
+    /// Where the course's programs are; by default beside this one
+    #[arg(long, global = true, hide = true)]
+    pub(crate) programs: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Bring it up; one that is up stays as it is
+    Up,
+    /// Take it down, with all that runs on it; its objects stay for the next time
+    Down {
+        /// Delete its objects and volumes, too
+        #[arg(long)]
+        forget: bool,
+    },
+    /// Say whether it is up, and what it can do
+    Status,
+    /// Make a program of this machine runnable as an image
+    Load {
+        /// The image's name, like llm-lab/engine
+        image: String,
+        /// The program
+        program: PathBuf,
+    },
+    /// Say what this machine lacks for it
+    Doctor,
+}

@@ -1,0 +1,17 @@
+//! Where labs run. A provider yields a kubeconfig; what the cluster behind it can do is asked of the cluster itself.
+//!
+//! Everything above this crate talks to a cluster through the `kube` crate alone, so that nothing differs between a laptop's
+//! embedded cluster, kind, and a cloud.
+
+mod access;
+mod capabilities;
+mod error;
+mod program;
+mod provider;
+mod target;
+
+pub use access::{Access, Paths};
+pub use capabilities::Capabilities;
+pub use error::ClusterError;
+pub use provider::{Lack, Provider, State, provider};
+pub use target::Target;
