@@ -13,6 +13,7 @@ use course::TaskId;
   cargo xtask lab 1 hint 1.2     the next hint for a task
   cargo xtask load --rate 10 -n 200
                                  load on a server, and the latencies that its users see
+  cargo xtask cluster up         a cluster of this machine's own, in under a second
   cargo xtask book --open        read the course
   cargo xtask doctor             what this machine lacks
 
@@ -67,6 +68,27 @@ pub(crate) enum Command {
         /// What the simulator is told
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
         arguments: Vec<String>,
+    },
+    /// Bring a cluster up or down, or say how it is (`cargo xtask cluster --help`)
+    #[command(disable_help_flag = true)]
+    Cluster {
+        /// See `cargo xtask cluster --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Inject a fault into a cluster, list or clear them (`cargo xtask fault --help`)
+    #[command(disable_help_flag = true)]
+    Fault {
+        /// See `cargo xtask fault --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
+    },
+    /// Hold a cluster against Kubernetes: named behaviours, on any kubeconfig (`cargo xtask conform --help`)
+    #[command(disable_help_flag = true)]
+    Conform {
+        /// See `cargo xtask conform --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
     },
     /// Everything that CI runs
     Test(TestArgs),

@@ -64,6 +64,9 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
         Some(Command::Simulate { solution, arguments }) => {
             programs::simulate(&root, solution, &arguments, stop)
         }
+        Some(Command::Cluster { args }) => programs::cluster(&root, &args, stop),
+        Some(Command::Fault { args }) => programs::fault(&root, &args, stop),
+        Some(Command::Conform { args }) => programs::conform(&root, &args, stop),
         Some(Command::Test(args)) => ci::run(&root, &args, stop),
         Some(Command::Author { command }) => {
             let out = &mut anstream::stdout();

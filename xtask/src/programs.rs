@@ -61,6 +61,35 @@ pub(crate) fn simulate(root: &Path, solution: bool, args: &[String], stop: &Stop
     status(run(command.arg("--").args(args), stop)?)
 }
 
+/// `cargo xtask cluster ...`. The cluster's own program is built beside: it is what `up` starts.
+pub(crate) fn cluster(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let target = target_dir(root);
+    if !target.join("debug/embedded-cluster").exists() {
+        anstream::eprintln!("building the cluster: two minutes the first time");
+    }
+    let mut build = cargo(root, &target);
+    build.args(["build", "--quiet", "-p", "cluster", "-p", "embedded-cluster"]);
+    let built = run(&mut build, stop)?;
+    if !built.success() {
+        return status(built);
+    }
+    let mut command = Command::new(target.join("debug/cluster"));
+    command.arg("--root").arg(root).args(args);
+    status(run(&mut command, stop)?)
+}
+
+/// `cargo xtask fault ...`.
+pub(crate) fn fault(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let mut command = program(root, "chaos", "two minutes");
+    status(run(command.args(args), stop)?)
+}
+
+/// `cargo xtask conform ...`.
+pub(crate) fn conform(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let mut command = program(root, "conformance", "two minutes");
+    status(run(command.args(args), stop)?)
+}
+
 /// What to hand to an engine's `--model`, and what to call it. Fetches the model if it is not here yet.
 pub(crate) fn lab_model(root: &Path, stop: &Stop) -> Result<(String, String), String> {
     if let Some(path) = model_path(root, stop)? {
