@@ -6,12 +6,18 @@
 mod access;
 mod capabilities;
 mod error;
+mod forward;
+mod manifest;
 mod program;
 mod provider;
 mod target;
+mod workload;
 
 pub use access::{Access, Paths};
 pub use capabilities::Capabilities;
 pub use error::ClusterError;
+pub use forward::Forward;
+pub use manifest::{ManifestError, Run};
 pub use provider::{Lack, Provider, State, provider};
 pub use target::Target;
+pub use workload::{RUN_LABEL, Workload, WorkloadError};

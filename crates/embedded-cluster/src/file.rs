@@ -1,0 +1,182 @@
+//! The cluster file: which nodes there are, and which programs stand behind image names.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+/// Nodes that a file may declare. Each costs a heartbeat and a few objects.
+pub(crate) const MOST_NODES: usize = 1000;
+
+/// The cluster file.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClusterFile {
+    /// Places to schedule pods.
+    #[serde(default, rename = "node")]
+    pub(crate) nodes: Vec<Node>,
+    /// Programs behind image names.
+    #[serde(default, rename = "image")]
+    pub(crate) images: Vec<Image>,
+}
+
+/// A place to schedule pods.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Node {
+    /// Its name.
+    pub(crate) name: String,
+    /// `topology.kubernetes.io/region`.
+    pub(crate) region: Option<String>,
+    /// `topology.kubernetes.io/zone`.
+    pub(crate) zone: Option<String>,
+    /// It can be taken away at short notice: labelled and tainted as such.
+    #[serde(default)]
+    pub(crate) spot: bool,
+    /// Cores that it offers.
+    #[serde(default = "default_cpu")]
+    pub(crate) cpu: String,
+    /// Memory that it offers.
+    #[serde(default = "default_memory")]
+    pub(crate) memory: String,
+    /// Pods that it takes.
+    #[serde(default = "default_pods")]
+    pub(crate) pods: u32,
+    /// GPUs that it offers.
+    pub(crate) gpu: Option<Gpu>,
+    /// Labels of your own.
+    #[serde(default)]
+    pub(crate) labels: std::collections::BTreeMap<String, String>,
+}
+
+/// GPUs that a node offers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Gpu {
+    /// `nvidia.com/gpu.product`, as NVIDIA's feature discovery writes it.
+    pub(crate) model: String,
+    /// `nvidia.com/gpu`.
+    pub(crate) count: u32,
+}
+
+/// A program behind an image name.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Image {
+    /// The name, without a tag unless only that tag is meant.
+    pub(crate) name: String,
+    /// The program; `{programs}` is where cargo puts ours.
+    pub(crate) program: PathBuf,
+    /// What comes before a container's own arguments.
+    #[serde(default)]
+    pub(crate) args: Vec<String>,
+    /// What it finds in its environment.
+    #[serde(default)]
+    pub(crate) env: std::collections::BTreeMap<String, String>,
+}
+
+fn default_cpu() -> String {
+    "8".to_owned()
+}
+
+fn default_memory() -> String {
+    "32Gi".to_owned()
+}
+
+fn default_pods() -> u32 {
+    110
+}
+
+/// Why a cluster file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// It cannot be read.
+    #[error("{path}: {cause}", path = path.display())]
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// It is no such file.
+    #[error("{path}: {cause}", path = path.display())]
+    Syntax {
+        /// Which.
+        path: PathBuf,
+        /// Where, and what.
+        cause: Box<toml::de::Error>,
+    },
+    /// Two nodes of one name.
+    #[error("two nodes are called {0:?}: give one another name")]
+    SameName(String),
+    /// Too many nodes.
+    #[error("{0} nodes are declared; {MOST_NODES} are the most")]
+    TooMany(usize),
+    /// None.
+    #[error("no node is declared: add a [[node]] with a name")]
+    NoNode,
+}
+
+impl ClusterFile {
+    /// Reads a cluster file; `programs` takes the place of `{programs}` in it.
+    pub(crate) fn read(path: &Path, programs: &Path) -> Result<Self, FileError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| FileError::Read { path: path.to_owned(), cause })?;
+        let mut file: Self = toml::from_str(&text).map_err(|cause| FileError::Syntax {
+            path: path.to_owned(),
+            cause: Box::new(cause),
+        })?;
+        file.check()?;
+        for image in &mut file.images {
+            if let Ok(ours) = image.program.strip_prefix("{programs}") {
+                image.program = programs.join(ours);
+            }
+        }
+        Ok(file)
+    }
+
+    fn check(&self) -> Result<(), FileError> {
+        if self.nodes.is_empty() {
+            return Err(FileError::NoNode);
+        }
+        if self.nodes.len() > MOST_NODES {
+            return Err(FileError::TooMany(self.nodes.len()));
+        }
+        let mut names = BTreeSet::new();
+        match self.nodes.iter().find(|node| !names.insert(&node.name)) {
+            Some(twice) => Err(FileError::SameName(twice.name.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ClusterFile, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cluster.toml");
+        std::fs::write(&path, text).unwrap();
+        let read = ClusterFile::read(&path, Path::new("/programs"));
+        read.map_err(|error| error.to_string().replace(&path.display().to_string(), "FILE"))
+    }
+
+    #[test]
+    fn the_file_of_the_course_is_right() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clusters/embedded/cluster.toml");
+        let file = ClusterFile::read(&path, Path::new("/programs")).unwrap();
+        assert!(file.nodes.len() >= 3);
+        assert!(file.images.iter().any(|image| image.program == Path::new("/programs/sol01-engine")));
+    }
+
+    #[test]
+    fn mistakes_are_named_with_their_place() {
+        let error = read("[[node]]\nname = \"a\"\ncpus = 3\n").unwrap_err();
+        assert!(error.starts_with("FILE: TOML parse error at line 3"), "{error}");
+        assert!(error.contains("unknown field `cpus`"), "{error}");
+        let error = read("[[node]]\nname = \"a\"\n[[node]]\nname = \"a\"\n").unwrap_err();
+        assert_eq!(error, "two nodes are called \"a\": give one another name");
+        assert_eq!(read("").unwrap_err(), "no node is declared: add a [[node]] with a name");
+    }
+}

@@ -1,0 +1,127 @@
+//! The cluster's folder: its lock, its secrets, its kubeconfig. What is kept lets an old kubeconfig work after `down` and `up`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use nix::fcntl::{FcntlArg, fcntl};
+use nix::libc;
+
+/// Only the owner reads what lets one in.
+const SECRET: u32 = 0o600;
+/// Bytes of a token, before they become text.
+const TOKEN_BYTES: usize = 32;
+
+/// The cluster's folder, held by this process until it ends.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    path: PathBuf,
+    /// The lock goes when this is closed, also by SIGKILL.
+    _lock: File,
+}
+
+impl Folder {
+    /// Takes the folder.
+    pub(crate) fn take(path: &Path) -> Result<Self> {
+        std::fs::create_dir_all(path).with_context(|| path.display().to_string())?;
+        let path = path.canonicalize()?;
+        let mut options = OpenOptions::new();
+        let lock = options.create(true).truncate(false).read(true).write(true).mode(SECRET);
+        let lock = lock.open(path.join("lock")).context("the lock of the cluster's folder")?;
+        let whole = libc::flock {
+            l_type: libc::F_WRLCK as libc::c_short,
+            l_whence: libc::SEEK_SET as libc::c_short,
+            l_start: 0,
+            l_len: 0,
+            l_pid: 0,
+        };
+        if fcntl(&lock, FcntlArg::F_SETLK(&whole)).is_err() {
+            bail!("a cluster is running in {} already", path.display());
+        }
+        Ok(Self { path, _lock: lock })
+    }
+
+    /// A file or folder in it.
+    pub(crate) fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The token that lets one in: made once, kept.
+    pub(crate) fn token(&self) -> Result<String> {
+        let path = self.join("token");
+        if let Ok(token) = std::fs::read_to_string(&path)
+            && token.len() == 2 * TOKEN_BYTES
+        {
+            return Ok(token);
+        }
+        let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
+        let bytes = random.iter().flat_map(|half| half.as_bytes());
+        let token: String = bytes.map(|byte| format!("{byte:02x}")).collect();
+        write_secret(&path, token.as_bytes())?;
+        Ok(token)
+    }
+
+    /// The port of last time; 0 if there was none.
+    pub(crate) fn last_port(&self) -> u16 {
+        let text = std::fs::read_to_string(self.join("port")).unwrap_or_default();
+        text.trim().parse().unwrap_or(0)
+    }
+
+    /// Writes what clients need.
+    pub(crate) fn write_kubeconfig(&self, port: u16, authority_pem: &str, token: &str) -> Result<()> {
+        write_secret(&self.join("port"), port.to_string().as_bytes())?;
+        let name = "llm-lab";
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": name, "cluster": {
+                "server": format!("https://127.0.0.1:{port}"),
+                "certificate-authority-data": base64(authority_pem.as_bytes()),
+            }}],
+            "users": [{"name": name, "user": {"token": token}}],
+            "contexts": [{"name": name, "context": {"cluster": name, "user": name, "namespace": "default"}}],
+            "current-context": name,
+        });
+        // JSON is YAML, too.
+        write_secret(&self.join("kubeconfig"), format!("{kubeconfig:#}\n").as_bytes())
+    }
+}
+
+/// Writes a file that only its owner reads, whole or not at all.
+pub(crate) fn write_secret(path: &Path, content: &[u8]) -> Result<()> {
+    let new = path.with_extension("new");
+    let _ = std::fs::remove_file(&new);
+    let mut file = OpenOptions::new()
+        .create_new(true)
+        .write(true)
+        .mode(SECRET)
+        .open(&new)
+        .with_context(|| new.display().to_string())?;
+    file.write_all(content)?;
+    file.sync_all()?;
+    std::fs::rename(&new, path).with_context(|| path.display().to_string())
+}
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_stays_and_only_its_owner_reads_it() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let taken = Folder::take(folder.path()).unwrap();
+        let token = taken.token().unwrap();
+        assert_eq!(token.len(), 2 * TOKEN_BYTES);
+        assert_eq!(taken.token().unwrap(), token);
+        let mode = std::fs::metadata(taken.join("token")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, SECRET);
+    }
+}
