@@ -106,6 +106,7 @@ pub(crate) enum Command {
   cargo xtask lab 1 --task 1.3         grade one task, with those it needs
   cargo xtask lab 1 --offline          live checks on a tiny random model: no download
   cargo xtask lab 1 --solution         grade the reference
+  cargo xtask lab 1 --on embedded      live checks on a cluster: engines are Deployments there
   cargo xtask lab 1 hint               the next hint for the task you are at
   cargo xtask lab 1 reset 1.3          back to the starter; your file is kept in .lab/backups
   cargo xtask lab 1 solution 1.3       the reference, and what it changes in yours")]
@@ -132,6 +133,9 @@ pub(crate) struct GradeArgs {
     /// Live checks on a tiny random model, without any download
     #[arg(long)]
     pub(crate) offline: bool,
+    /// Run the engines of live checks on a cluster: embedded, kind, or a context of your kubeconfig
+    #[arg(long, value_name = "CLUSTER")]
+    pub(crate) on: Option<String>,
     /// Run live checks again, even those that passed and to which nothing has changed since
     #[arg(long)]
     pub(crate) fresh: bool,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use course::{Course, Lab};
-use grader::{Live, Options, Report, RunLock, Source, State, Stop, Style};
+use grader::{Live, OnCluster, Options, Report, RunLock, Source, State, Stop, Style};
 
 use crate::cli::{GradeArgs, LabArgs};
 use crate::{answers, programs, watch};
@@ -44,12 +44,15 @@ pub(crate) fn grade_once(lab: &Lab, args: &GradeArgs, stop: &Stop) -> Result<Rep
         true => Ok(("tiny".to_owned(), "a tiny random one (--offline)".to_owned())),
         false => programs::lab_model(&lab.root, stop),
     };
+    let launcher = |engine: &Path| programs::on_cluster(lab, args, engine, stop);
+    let on = args.on.as_deref().map(|name| OnCluster { name, launcher: &launcher });
     let options = Options {
         source: if args.solution { Source::Solution } else { Source::Learner },
         target: grader::target_dir(&lab.root),
         seed: args.seed,
         task: args.task,
         live: Live::Model(&model),
+        on,
         fresh: args.fresh,
         quiet: args.json,
     };

@@ -6,9 +6,10 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use grader::{GradeError, Stop, cargo, target_dir};
+use course::Lab;
+use grader::{GradeError, Launcher, Stop, cargo, target_dir};
 
-use crate::cli::ModelCommand;
+use crate::cli::{GradeArgs, ModelCommand};
 
 /// How often a wait looks at the stop flag.
 const TICK: Duration = Duration::from_millis(50);
@@ -63,19 +64,66 @@ pub(crate) fn simulate(root: &Path, solution: bool, args: &[String], stop: &Stop
 
 /// `cargo xtask cluster ...`. The cluster's own program is built beside: it is what `up` starts.
 pub(crate) fn cluster(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let built = build_cluster(root, stop)?;
+    if !built.success() {
+        return status(built);
+    }
+    status(run(cluster_command(root).args(args), stop)?)
+}
+
+fn build_cluster(root: &Path, stop: &Stop) -> Result<ExitStatus> {
     let target = target_dir(root);
     if !target.join("debug/embedded-cluster").exists() {
         anstream::eprintln!("building the cluster: two minutes the first time");
     }
     let mut build = cargo(root, &target);
     build.args(["build", "--quiet", "-p", "cluster", "-p", "embedded-cluster"]);
-    let built = run(&mut build, stop)?;
-    if !built.success() {
-        return status(built);
+    run(&mut build, stop)
+}
+
+fn cluster_command(root: &Path) -> Command {
+    let mut command = Command::new(target_dir(root).join("debug/cluster"));
+    command.arg("--root").arg(root);
+    command
+}
+
+/// Brings the cluster up that `--on` names, and says how to run the lab's engine there.
+pub(crate) fn on_cluster(
+    lab: &Lab,
+    args: &GradeArgs,
+    engine: &Path,
+    stop: &Stop,
+) -> Result<Launcher, String> {
+    let root = &lab.root;
+    let on = args.on.as_deref().unwrap_or("embedded");
+    let no_cluster = |error: anyhow::Error| format!("there is no cluster: {error:#}");
+    if !build_cluster(root, stop).map_err(no_cluster)?.success() {
+        return Err("the cluster's programs could not be built".to_owned());
     }
-    let mut command = Command::new(target.join("debug/cluster"));
-    command.arg("--root").arg(root).args(args);
-    status(run(&mut command, stop)?)
+    let mut up = cluster_command(root);
+    // Standard output may be somebody's JSON.
+    up.args(["up", "--on", on]).stdout(Stdio::null());
+    if !run(&mut up, stop).map_err(no_cluster)?.success() {
+        return Err(format!(
+            "cluster {on} did not come up: `cargo xtask cluster up --on {on}` says more"
+        ));
+    }
+    let programs = std::path::absolute(target_dir(root).join("debug"));
+    let programs = programs.map_err(|error| error.to_string())?;
+    let manifest = root.join("solutions").join(&lab.id).join("deploy/engine.yaml");
+    let text = |path: &Path| path.display().to_string();
+    let mut env = vec![
+        ("LAB_ON".to_owned(), on.to_owned()),
+        ("LAB_ROOT".to_owned(), text(root)),
+        ("LAB_PROGRAMS".to_owned(), text(&programs)),
+        ("LAB_PROGRAM".to_owned(), text(engine)),
+        ("LAB_MANIFEST".to_owned(), text(&manifest)),
+    ];
+    // A check's home is empty; a kubeconfig and what it runs to log in are not there.
+    for name in ["HOME", "KUBECONFIG"] {
+        env.extend(std::env::var(name).ok().map(|value| (format!("LAB_{name}"), value)));
+    }
+    Ok(Launcher { program: programs.join("cluster-engine"), env })
 }
 
 /// `cargo xtask fault ...`.

@@ -30,6 +30,24 @@ pub enum Live<'a> {
     Model(&'a (dyn Fn() -> Result<(String, String), String> + Sync)),
 }
 
+/// A program that takes the engine's place in live checks, and runs it somewhere else: on a cluster.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Launcher {
+    /// It is called as the engine would be.
+    pub program: PathBuf,
+    /// What it finds in its environment.
+    pub env: Vec<(String, String)>,
+}
+
+/// The cluster on which the engines of live checks run.
+pub struct OnCluster<'a> {
+    /// What the report calls it.
+    pub name: &'a str,
+    /// Asked for once, with the engine's program, when the first live check is about to run: what to call instead; or why
+    /// nothing can run there.
+    pub launcher: &'a (dyn Fn(&Path) -> Result<Launcher, String> + Sync),
+}
+
 /// How to grade.
 pub struct Options<'a> {
     /// Whose code.
@@ -42,6 +60,8 @@ pub struct Options<'a> {
     pub task: Option<TaskId>,
     /// Live checks.
     pub live: Live<'a>,
+    /// Where the engines of live checks run; as processes of this machine if absent.
+    pub on: Option<OnCluster<'a>>,
     /// Run live checks again, even those that passed before and to which nothing has changed since.
     pub fresh: bool,
     /// No progress line.
@@ -98,6 +118,7 @@ fn empty_report(lab: &Lab, options: &Options<'_>, ready: &Ready) -> Report {
         solution: options.source == Source::Solution,
         seed: options.seed,
         model: None,
+        on: None,
         tasks: Vec::new(),
         notes: ready.notes.clone(),
         compile_error: None,

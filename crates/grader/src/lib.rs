@@ -30,7 +30,7 @@ pub use build::{BuildError, CompileError, Package, build_engine, build_tests};
 pub use cargo::{cargo, run_streaming, target_dir};
 pub use check::{Check, list_checks};
 pub use error::GradeError;
-pub use grade::{Live, Options, Source, grade};
+pub use grade::{Launcher, Live, OnCluster, Options, Source, grade};
 pub use json::to_json;
 pub use mirror::{Mirror, mirror, stage};
 pub use outcome::{CheckReport, CheckVerdict, Failure, Place, RunContext, run_check};

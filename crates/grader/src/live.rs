@@ -1,10 +1,11 @@
 //! Live checks: on a real engine, one after the other, and only those whose outcome is not known.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use course::{Side, Task, TaskId};
 
-use crate::grade::{Live, Source};
+use crate::grade::{Launcher, Live, Source};
 use crate::live_key::LiveKeys;
 use crate::outcome::{CheckReport, CheckVerdict, RunContext, run_check};
 use crate::run::{Outcomes, Run, not_run, passes};
@@ -88,6 +89,10 @@ impl Run<'_> {
         }
     }
 
+    fn cluster_name(&self) -> &str {
+        self.options.on.as_ref().map_or("", |on| on.name)
+    }
+
     /// Asks for the model once.
     fn find_model(&self, ground: &mut Ground, report: &mut Report) -> Result<(), GradeError> {
         if ground.model.is_some() {
@@ -105,7 +110,8 @@ impl Run<'_> {
             model
         });
         if let Ok(model) = &model {
-            ground.keys = Some(LiveKeys::new(self.lab, model, self.options.seed)?);
+            ground.keys =
+                Some(LiveKeys::new(self.lab, model, self.cluster_name(), self.options.seed)?);
         }
         ground.model = Some(model);
         Ok(())
@@ -127,6 +133,8 @@ impl Run<'_> {
             };
             if engine.is_err() {
                 report.model = None;
+            } else {
+                report.on = self.options.on.as_ref().map(|on| on.name.to_owned());
             }
             ground.engine = Some(engine);
         }
@@ -155,16 +163,22 @@ impl Run<'_> {
         };
         self.announce(&bin);
         match build_engine(&self.ready.package, &bin, &self.progress, self.stop) {
-            Ok(engine) => {
-                let context = self.ready.context.clone();
-                Ok(Ok(RunContext {
-                    engine: Some(engine),
-                    model: Some(model.to_owned()),
-                    ..context
-                }))
-            }
+            Ok(engine) => Ok(self.launcher(&engine).map(|launcher| RunContext {
+                engine: Some(launcher.program),
+                engine_env: launcher.env,
+                model: Some(model.to_owned()),
+                ..self.ready.context.clone()
+            })),
             Err(BuildError::Grade(error)) => Err(error),
             Err(other) => Ok(Err(format!("the engine could not be built: {other}"))),
+        }
+    }
+
+    /// What checks start: the engine itself, or what runs it somewhere else.
+    fn launcher(&self, engine: &Path) -> Result<Launcher, String> {
+        match &self.options.on {
+            None => Ok(Launcher { program: engine.to_owned(), env: Vec::new() }),
+            Some(on) => self.progress.suspend(|| (on.launcher)(engine)),
         }
     }
 

@@ -20,11 +20,11 @@ pub(crate) struct LiveKeys {
 }
 
 impl LiveKeys {
-    /// Reads the course's own sources, and looks at the model: a file's name, size and time, for it is large.
+    /// Reads the course's own sources, and looks at the model: a file's name, size and time, for it is large. `on` names the cluster.
     ///
     /// # Errors
     /// [`GradeError`] where the course cannot be read.
-    pub(crate) fn new(lab: &Lab, model: &str, seed: u64) -> Result<Self, GradeError> {
+    pub(crate) fn new(lab: &Lab, model: &str, on: &str, seed: u64) -> Result<Self, GradeError> {
         let mut common = Sha256::new();
         let crates = lab.root.join("crates");
         if crates.is_dir() {
@@ -39,6 +39,7 @@ impl LiveKeys {
         }
         add(&mut common, model.as_bytes());
         add(&mut common, &stamp(Path::new(model)));
+        add(&mut common, on.as_bytes());
         add(&mut common, &seed.to_le_bytes());
         Ok(Self { common })
     }
@@ -150,7 +151,7 @@ mod tests {
                 name: lab.package(Side::Solution),
                 folder: FOLDER.into(),
             };
-            let keys = LiveKeys::new(lab, model, seed).unwrap();
+            let keys = LiveKeys::new(lab, model, "", seed).unwrap();
             [0, 1].map(|index| keys.of(lab, &lab.tasks[index], &package).unwrap())
         }
 

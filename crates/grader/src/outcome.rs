@@ -43,6 +43,8 @@ pub struct RunContext {
     pub seed: u64,
     /// `LAB_ENGINE`, for live checks.
     pub engine: Option<PathBuf>,
+    /// What else the engine's launcher wants to know.
+    pub engine_env: Vec<(String, String)>,
     /// `LAB_MODEL`, for live checks.
     pub model: Option<String>,
     /// Files whose lines are "your code", as the compiler was told their paths.
@@ -121,6 +123,7 @@ pub fn run_check(
     if check.live {
         let engine = context.engine.as_ref().map(|path| path.display().to_string());
         env.extend(engine.map(|engine| ("LAB_ENGINE".to_owned(), engine)));
+        env.extend(context.engine_env.iter().cloned());
         env.extend(context.model.clone().map(|model| ("LAB_MODEL".to_owned(), model)));
     }
     let program = sandbox::Program { path: program.into(), args, env, dir: here.path().into() };

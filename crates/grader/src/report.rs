@@ -103,6 +103,9 @@ impl Page {
         if let Some(model) = &report.model {
             facts.push(format!("model: {model}"));
         }
+        if let Some(on) = &report.on {
+            facts.push(format!("on: {on}"));
+        }
         facts.push(format!("seed {}", report.seed));
         if self.style == Style::Coloured {
             facts.push(format!("{:.1} s", report.duration.as_secs_f64()));

@@ -71,6 +71,8 @@ pub struct Report {
     pub seed: u64,
     /// What live checks ran on; `None` when none ran.
     pub model: Option<String>,
+    /// The cluster on which the engines of live checks ran; `None` for processes of this machine.
+    pub on: Option<String>,
     /// The tasks in their order.
     pub tasks: Vec<TaskReport>,
     /// Lines about the run as a whole.

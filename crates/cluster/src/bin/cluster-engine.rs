@@ -31,6 +31,10 @@ const LOG_LINES: usize = 20;
 const NAMESPACE: &str = "default";
 
 fn main() -> ExitCode {
+    if let Some(error) = go_home() {
+        eprintln!("cannot start again with the user's home: {error}");
+        return ExitCode::FAILURE;
+    }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let outcome = runtime.context("no runtime").and_then(|runtime| runtime.block_on(run()));
@@ -41,6 +45,25 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A check's home is an empty folder; kubeconfigs and what they run to log in need the user's. So this program starts
+/// itself again with it, once. Returns only if it need not, or cannot.
+fn go_home() -> Option<std::io::Error> {
+    use std::os::unix::process::CommandExt;
+    let given = ["HOME", "KUBECONFIG"].map(|name| (name, std::env::var_os(format!("LAB_{name}"))));
+    if given.iter().all(|(_, value)| value.is_none()) {
+        return None;
+    }
+    let mut again = std::process::Command::new(std::env::current_exe().ok()?);
+    again.args(std::env::args_os().skip(1));
+    for (name, value) in given {
+        again.env_remove(format!("LAB_{name}"));
+        if let Some(value) = value {
+            again.env(name, value);
+        }
+    }
+    Some(again.exec())
 }
 
 async fn run() -> Result<()> {

@@ -80,6 +80,7 @@ fn report() -> Report {
         chapter: "lab-1/index.md".into(),
         solution: false,
         seed: 7,
+        on: None,
         model: Some("SmolLM2-135M-Instruct.Q4_1".to_owned()),
         tasks: vec![
             passing,
