@@ -54,7 +54,7 @@ pub(crate) struct Node {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Gpu {
     /// `nvidia.com/gpu.product`, as NVIDIA's feature discovery writes it.
-    pub(crate) model: String,
+    pub(crate) product: String,
     /// `nvidia.com/gpu`.
     pub(crate) count: u32,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Gpu {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Image {
     /// The name, without a tag unless only that tag is meant.
-    pub(crate) name: String,
+    pub(crate) pattern: String,
     /// The program; `{programs}` is where cargo puts ours.
     pub(crate) program: PathBuf,
     /// What comes before a container's own arguments.
@@ -122,10 +122,8 @@ impl ClusterFile {
     pub(crate) fn read(path: &Path, programs: &Path) -> Result<Self, FileError> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| FileError::Read { path: path.to_owned(), cause })?;
-        let mut file: Self = toml::from_str(&text).map_err(|cause| FileError::Syntax {
-            path: path.to_owned(),
-            cause: Box::new(cause),
-        })?;
+        let mut file: Self = toml::from_str(&text)
+            .map_err(|cause| FileError::Syntax { path: path.to_owned(), cause: Box::new(cause) })?;
         file.check()?;
         for image in &mut file.images {
             if let Ok(ours) = image.program.strip_prefix("{programs}") {
@@ -164,10 +162,13 @@ mod tests {
 
     #[test]
     fn the_file_of_the_course_is_right() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clusters/embedded/cluster.toml");
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../clusters/embedded/cluster.toml");
         let file = ClusterFile::read(&path, Path::new("/programs")).unwrap();
         assert!(file.nodes.len() >= 3);
-        assert!(file.images.iter().any(|image| image.program == Path::new("/programs/sol01-engine")));
+        assert!(
+            file.images.iter().any(|image| image.program == Path::new("/programs/sol01-engine"))
+        );
     }
 
     #[test]

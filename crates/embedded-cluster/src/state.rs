@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use api_server::Certificates;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
@@ -63,6 +64,21 @@ impl Folder {
         Ok(token)
     }
 
+    /// The certificates: made once, kept, so that old kubeconfigs go on to work.
+    pub(crate) fn certificates(&self) -> Result<Certificates> {
+        let names = ["authority.pem", "certificate.pem", "key.pem"];
+        let [Ok(authority), Ok(certificate), Ok(key)] =
+            names.map(|name| std::fs::read_to_string(self.join(name)))
+        else {
+            let new = Certificates::generate(&[])?;
+            for (name, text) in names.iter().zip([&new.authority, &new.certificate, &new.key]) {
+                write_secret(&self.join(name), text.as_bytes())?;
+            }
+            return Ok(new);
+        };
+        Ok(Certificates { authority, certificate, key })
+    }
+
     /// The port of last time; 0 if there was none.
     pub(crate) fn last_port(&self) -> u16 {
         let text = std::fs::read_to_string(self.join("port")).unwrap_or_default();
@@ -70,7 +86,12 @@ impl Folder {
     }
 
     /// Writes what clients need.
-    pub(crate) fn write_kubeconfig(&self, port: u16, authority_pem: &str, token: &str) -> Result<()> {
+    pub(crate) fn write_kubeconfig(
+        &self,
+        port: u16,
+        authority_pem: &str,
+        token: &str,
+    ) -> Result<()> {
         write_secret(&self.join("port"), port.to_string().as_bytes())?;
         let name = "llm-lab";
         let kubeconfig = serde_json::json!({
