@@ -6,13 +6,13 @@ use apimachinery::{Reason, Status};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
-use http::{Method, Request};
+use http::Request;
 
 use crate::answer::{self, Answer, Response};
 use crate::path::{self, Target};
 use crate::query::Query;
 use crate::server::Server;
-use crate::{body, health, resource, version};
+use crate::{body, discovery, health, openapi, resource, reviews, version};
 
 /// The longest path and query that is read.
 const MAX_URI: usize = 64 * 1024;
@@ -31,11 +31,6 @@ pub(crate) struct Ask {
 }
 
 impl Ask {
-    /// The method.
-    pub(crate) fn method(&self) -> &Method {
-        &self.parts.method
-    }
-
     /// The whole body.
     ///
     /// # Errors
@@ -73,6 +68,24 @@ async fn dispatch(ask: Ask, segments: &[String]) -> Answer {
         [kind @ ("healthz" | "livez" | "readyz"), below @ ..] => {
             let stopping = *ask.server.stopping.borrow();
             Ok(health::check(kind, below, &ask.query, stopping))
+        }
+        [] => discovery::root(&ask.server),
+        ["api"] => Ok(discovery::core(&ask.server, &ask.parts.headers)),
+        ["apis"] => Ok(discovery::all(&ask.server, &ask.parts.headers)),
+        ["apis", group] => discovery::group(&ask.server, group),
+        ["api", version] => discovery::version(&ask.server, "", version),
+        ["apis", group, version] => discovery::version(&ask.server, group, version),
+        ["openapi", "v2"] => Ok(openapi::v2(&ask.server, &ask.parts.headers)),
+        ["openapi", "v3"] => Ok(openapi::index(&ask.server)),
+        ["openapi", "v3", "api", version] => {
+            openapi::document(&ask.server, "", version, &ask.query)
+        }
+        ["openapi", "v3", "apis", group, version] => {
+            openapi::document(&ask.server, group, version, &ask.query)
+        }
+        ["apis", "authorization.k8s.io" | "authentication.k8s.io", "v1", resource] => {
+            let resource = (*resource).to_owned();
+            reviews::review(ask, &resource).await
         }
         ["api", version, _, ..] => resources(ask, "", version, &segments[2..]).await,
         ["apis", group, version, _, ..] => resources(ask, group, version, &segments[3..]).await,

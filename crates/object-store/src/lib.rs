@@ -4,6 +4,7 @@
 //! controllers and the node agent all write through [`Store`], so that versions, defaults, validation and watches hold for
 //! everybody. HTTP is not known here.
 
+mod bootstrap;
 mod clock;
 mod delete;
 mod list;
@@ -14,6 +15,7 @@ mod store;
 mod strategy;
 mod watch;
 
+pub use bootstrap::bootstrap;
 pub use clock::{Clock, Fixed, System};
 pub use delete::{DeleteOptions, Preconditions, Propagation};
 pub use list::{List, ListOptions, Matches, Selection};
