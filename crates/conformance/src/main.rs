@@ -74,12 +74,14 @@ async fn run_suite(args: SuiteArgs, stop: watch::Receiver<bool>) -> anyhow::Resu
         anstream::print!("{}", report::list(suite::GROUPS));
         return Ok(0);
     }
-    let client = connect::client(args.kubeconfig.as_deref()).await?;
+    let config = connect::config(args.kubeconfig.as_deref()).await?;
+    let client = kube::Client::try_from(config.clone())?;
     let server = connect::server_version(&client).await?;
     let settings = Arc::new(Settings {
         run: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
         image: args.image,
         live_node: connect::live_node(&client).await?,
+        stranger: connect::stranger(config),
     });
     let chosen = runner::choose(suite::GROUPS, args.filter.as_deref());
     anyhow::ensure!(!chosen.is_empty(), "no behaviour's name contains {:?}", args.filter);

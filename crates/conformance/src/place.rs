@@ -23,7 +23,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const REMOVE_TRIES: usize = 3;
 
 /// What a run was asked for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The run's id, which labels what it creates.
     pub run: String,
@@ -31,6 +31,8 @@ pub struct Settings {
     pub image: String,
     /// The name of a node whose agent runs pods; none where there is none.
     pub live_node: Option<String>,
+    /// A client of the same cluster with a token that nobody gave out.
+    pub stranger: Option<kube::Client>,
 }
 
 /// A namespace of its own and a client with a memory.

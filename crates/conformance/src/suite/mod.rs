@@ -1,13 +1,26 @@
 //! The behaviours, by subject.
 
 mod apply;
+mod deletion;
+mod discovery;
 mod lists;
 mod patches;
+mod subresources;
+mod validation;
 mod versions;
 mod watches;
 
 use crate::behaviour::Group;
 
 /// All groups, in the order of a report.
-pub const GROUPS: &[Group] =
-    &[versions::GROUP, lists::GROUP, watches::GROUP, patches::GROUP, apply::GROUP];
+pub const GROUPS: &[Group] = &[
+    discovery::GROUP,
+    versions::GROUP,
+    lists::GROUP,
+    watches::GROUP,
+    patches::GROUP,
+    apply::GROUP,
+    validation::GROUP,
+    subresources::GROUP,
+    deletion::GROUP,
+];
