@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock, no thread. An object is a [`serde_json::Value`]; its resource is a [`Kind`].
 //! What is stored, who asked and when is not known here.
 
+pub mod apply;
 pub mod builtin;
 pub mod decode;
 mod key;

@@ -44,6 +44,8 @@ pub enum Reason {
     ServiceUnavailable,
     /// What this cluster does not do: HTTP 501, a reason of ours.
     NotImplemented,
+    /// None: the API server gives no reason either.
+    Unknown,
 }
 
 /// What a refusal is about.
@@ -199,6 +201,11 @@ impl Status {
             "reason": self.reason,
             "code": self.code,
         });
+        if self.reason == Reason::Unknown
+            && let Some(map) = body.as_object_mut()
+        {
+            map.remove("reason");
+        }
         if let Some(details) = &self.details {
             body["details"] = json!(details);
         }
