@@ -29,6 +29,9 @@ pub(crate) enum Command {
     Lab(LabArgs),
     /// Say what this machine lacks, each with the command that mends it
     Doctor {
+        /// For a cluster: embedded, kind, or a context of your kubeconfig
+        #[arg(long, value_name = "CLUSTER")]
+        on: Option<String>,
         /// One JSON object on standard output
         #[arg(long)]
         json: bool,

@@ -56,7 +56,10 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
     match cli.command {
         None => map::show(&root),
         Some(Command::Lab(args)) => lab::run(&root, args, stop),
-        Some(Command::Doctor { json }) => doctor::run(&root, json),
+        Some(Command::Doctor { on: None, json }) => doctor::run(&root, json),
+        Some(Command::Doctor { on: Some(on), json }) => {
+            programs::cluster_doctor(&root, &on, json, stop)
+        }
         Some(Command::Model(command)) => programs::model(&root, &command, stop),
         Some(Command::Load { arguments }) => programs::load(&root, &arguments, stop),
         Some(Command::Book { open, port }) => programs::book(&root, open, port, stop),

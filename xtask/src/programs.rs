@@ -71,6 +71,13 @@ pub(crate) fn cluster(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
     status(run(cluster_command(root).args(args), stop)?)
 }
 
+/// `cargo xtask doctor --on CLUSTER`.
+pub(crate) fn cluster_doctor(root: &Path, on: &str, json: bool, stop: &Stop) -> Result<u8> {
+    let mut args = vec!["doctor".to_owned(), "--on".to_owned(), on.to_owned()];
+    args.extend(json.then(|| "--json".to_owned()));
+    cluster(root, &args, stop)
+}
+
 fn build_cluster(root: &Path, stop: &Stop) -> Result<ExitStatus> {
     let target = target_dir(root);
     if !target.join("debug/embedded-cluster").exists() {
