@@ -1,13 +1,15 @@
 //! The cluster's life: what is started, in which order, and how it ends.
 
 use std::io::Write;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use api_server::{Config, NoNodes};
+use api_server::{Certificates, Config, NoNodes};
 use object_store::Store;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
@@ -40,11 +42,34 @@ async fn serve(args: &crate::Run, file: &ClusterFile, folder: &Folder) -> Result
     let certificates = folder.certificates()?;
     folder.write_kubeconfig(port, &certificates.authority, &token)?;
     let store = Store::default();
+    object_store::bootstrap(&store, Ipv4Addr::LOCALHOST, port)?;
+    let (stop, stopped) = watch::channel(false);
+    let controllers = tokio::spawn(controllers::run(
+        store.clone(),
+        controllers_config(folder, &certificates),
+        until(stopped),
+    ));
     info!(port, nodes = file.nodes.len(), "the cluster is up");
     say_ready(port);
     let config = Config::new(token, certificates);
     api_server::serve(listener, store, config, Arc::new(NoNodes), asked_to_end()?).await?;
+    stop.send_replace(true);
+    controllers.await?;
     Ok(())
+}
+
+fn controllers_config(folder: &Folder, certificates: &Certificates) -> controllers::Config {
+    controllers::Config {
+        root_ca: Some(certificates.authority.clone()),
+        volume_directory: folder.join("volumes"),
+        ..controllers::Config::default()
+    }
+}
+
+/// Ready when the cluster goes down.
+async fn until(mut stopped: watch::Receiver<bool>) {
+    // An error means that the program is ending anyway.
+    let _ = stopped.wait_for(|stopped| *stopped).await;
 }
 
 /// The port that was asked for, else that of last time if it is free, else any.
