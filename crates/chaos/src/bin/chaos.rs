@@ -1,0 +1,3 @@
+//! Faults from the command line.
+
+fn main() {}
