@@ -6,11 +6,14 @@
 
 mod bootstrap;
 mod clock;
+mod custom;
 mod delete;
+mod journal;
 mod list;
 mod log;
 mod object;
 mod options;
+mod schemas;
 mod store;
 mod strategy;
 mod watch;
@@ -18,8 +21,10 @@ mod watch;
 pub use bootstrap::bootstrap;
 pub use clock::{Clock, Fixed, System};
 pub use delete::{DeleteOptions, Preconditions, Propagation};
+pub use journal::OpenError;
 pub use list::{List, ListOptions, Matches, Selection};
 pub use object::{Object, ObjectRef};
 pub use options::{Part, WriteOptions};
+pub use schemas::SchemaRef;
 pub use store::{Patch, Store};
 pub use watch::{Change, ChangeType, Watch};

@@ -1,6 +1,7 @@
 //! All objects of a cluster: versions, reads, writes.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use apimachinery::{Key, Kind, Kinds, Meta, Status, builtin};
@@ -8,11 +9,14 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, System, seconds};
+use crate::custom;
 use crate::delete::{DeleteOptions, Propagation};
+use crate::journal::{Journal, OpenError};
 use crate::list::{List, ListOptions, Selection};
 use crate::log::{Entry, Log};
 use crate::object::{Object, ObjectRef};
 use crate::options::WriteOptions;
+use crate::schemas::{SchemaRef, Schemas};
 use crate::strategy;
 use crate::watch::Watch;
 
@@ -37,6 +41,9 @@ struct Shared {
 struct State {
     revision: u64,
     kinds: Arc<Kinds>,
+    schemas: Schemas,
+    /// Where changes are kept; none: in memory alone.
+    journal: Option<Journal>,
     tables: HashMap<(String, String), Table>,
 }
 
@@ -66,9 +73,51 @@ impl Store {
     /// An empty cluster that knows the built-in kinds and has no namespace yet.
     #[must_use]
     pub fn new(clock: impl Clock + 'static) -> Self {
-        let state =
-            State { revision: 1, kinds: Arc::new(builtin::kinds()), tables: HashMap::new() };
+        Self::of(State::new(), clock)
+    }
+
+    fn of(state: State, clock: impl Clock + 'static) -> Self {
         Self { shared: Arc::new(Shared { state: Mutex::new(state), clock: Box::new(clock) }) }
+    }
+
+    /// A cluster whose objects are kept in a file, which is made if it is not there. Watches and lists at revisions from
+    /// before are answered with 410. The last handle that is dropped waits until everything is on the disk.
+    ///
+    /// # Errors
+    /// [`OpenError`]: a file that is damaged, in use, or of another format.
+    pub fn open(path: &Path, clock: impl Clock + 'static) -> Result<Self, OpenError> {
+        let (journal, revision, mut kept) = Journal::open(path)?;
+        let mut state = State::new();
+        state.revision = revision.max(state.revision);
+        // Definitions first: the others may be of the kinds that they define.
+        let definitions = custom::table();
+        kept.sort_by_key(|(group, plural, _)| (group, plural) != (&definitions.0, &definitions.1));
+        for (group, plural, value) in kept {
+            state.restore(&group, &plural, value)?;
+        }
+        for table in state.tables.values_mut() {
+            table.log.compact(state.revision);
+        }
+        state.journal = Some(journal);
+        Ok(Self::of(state, clock))
+    }
+
+    /// Waits until everything up to a revision is on the disk; at once in a cluster that is kept in memory.
+    ///
+    /// # Errors
+    /// 500 when the disk refuses it.
+    pub async fn written(&self, revision: u64) -> Result<(), Status> {
+        let written = self.state().journal.as_ref().map(|journal| journal.written(revision));
+        match written {
+            Some(written) => written.await,
+            None => Ok(()),
+        }
+    }
+
+    /// The schema of a kind.
+    #[must_use]
+    pub fn schema(&self, kind: &Kind) -> SchemaRef {
+        self.state().schemas.of(kind)
     }
 
     /// Its clock's time.
@@ -193,6 +242,9 @@ impl Store {
         metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
         metadata.insert("creationTimestamp".to_owned(), json!(seconds(now)));
         strategy::prepare_create(kind, options.part, &mut object);
+        if custom::is_definition(kind) {
+            custom::settle(&mut object, &state.kinds, now);
+        }
         let causes = strategy::validate(kind, &object, None);
         if !causes.is_empty() {
             return Err(Status::invalid(kind, &key.name, causes));
@@ -225,6 +277,7 @@ impl Store {
         options: &WriteOptions,
         patch: Patch<'_>,
     ) -> Result<ObjectRef, Status> {
+        let now = self.now();
         let mut state = self.state();
         let found = state.table(kind).and_then(|table| table.objects.get(key)).cloned();
         let old = found.ok_or_else(|| Status::not_found(kind, &key.name))?;
@@ -242,6 +295,9 @@ impl Store {
             ));
         }
         strategy::prepare_update(kind, options.part, old.value(), &mut new);
+        if custom::is_definition(kind) {
+            custom::settle(&mut new, &state.kinds, now);
+        }
         let causes = strategy::validate(kind, &new, Some(old.value()));
         if !causes.is_empty() {
             return Err(Status::invalid(kind, &key.name, causes));
@@ -269,43 +325,11 @@ impl Store {
     ) -> Result<(ObjectRef, bool), Status> {
         let now = self.now();
         let mut state = self.state();
-        let found = state.table(kind).and_then(|table| table.objects.get(key)).cloned();
-        let old = found.ok_or_else(|| Status::not_found(kind, &key.name))?;
-        check_preconditions(kind, &old, options)?;
-        let grace = grace_seconds(old.value(), options);
-        let mut new = old.value().clone();
-        let finalizers = match options.propagation {
-            Some(Propagation::Foreground) => Some("foregroundDeletion"),
-            Some(Propagation::Orphan) => Some("orphan"),
-            Some(Propagation::Background) | None => None,
-        };
-        if let Some(finalizer) = finalizers
-            && !new.finalizers().any(|one| one == finalizer)
-        {
-            let list = new.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
-            if let Some(list) = list.as_array_mut() {
-                list.push(json!(finalizer));
-            }
+        let (object, gone) = state.delete(kind, key, options, now)?;
+        if custom::is_definition(kind) && !gone && !options.dry_run {
+            return Ok(state.clean_up(&object, now));
         }
-        let metadata = new.metadata_mut();
-        let asked = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64);
-        let grace = asked.map_or(grace, |asked| grace.min(asked));
-        if asked != Some(grace) {
-            let end = now.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(now);
-            metadata.insert("deletionTimestamp".to_owned(), json!(seconds(end)));
-            metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
-            if metadata.get("generation").is_some() {
-                let next = old.value().generation() + 1;
-                metadata.insert("generation".to_owned(), json!(next));
-            }
-        }
-        if may_go(&new) {
-            return Ok((state.take(kind, &old, options.dry_run), true));
-        }
-        if new == *old.value() {
-            return Ok((old, false));
-        }
-        Ok((state.put(kind, Some(&old), new, options.dry_run), false))
+        Ok((object, gone))
     }
 
     /// Forgets changes up to a revision, as etcd's compaction does: older watches and lists get 410.
@@ -339,6 +363,164 @@ impl Store {
 }
 
 impl State {
+    fn new() -> Self {
+        Self {
+            revision: 1,
+            kinds: Arc::new(builtin::kinds()),
+            schemas: Schemas::default(),
+            journal: None,
+            tables: HashMap::new(),
+        }
+    }
+
+    /// Takes an object over as it was kept.
+    fn restore(&mut self, group: &str, plural: &str, value: Value) -> Result<(), OpenError> {
+        let key = Key::of(&value);
+        let wrong = |why: &str| OpenError::Object {
+            at: format!("{plural}.{group} {key}"),
+            why: why.to_owned(),
+        };
+        let kind = self.kinds.named(
+            value["apiVersion"].as_str().unwrap_or(""),
+            value["kind"].as_str().unwrap_or(""),
+        );
+        let kind = kind.or_else(|| {
+            // A version that is served no longer.
+            self.kinds.iter().find(|kind| kind.group == group && kind.plural == plural)
+        });
+        let kind = Arc::clone(kind.ok_or_else(|| wrong("its kind is not known"))?);
+        let revision = value.resource_version().parse();
+        let revision = revision.map_err(|_| wrong("it has no version"))?;
+        if custom::is_definition(&kind) {
+            self.define(&value);
+        }
+        let object = Object::new(Arc::clone(&kind), revision, value);
+        self.table_mut(&kind).objects.insert(key, object);
+        Ok(())
+    }
+
+    /// Learns the kinds of a definition, in place of those it had.
+    fn define(&mut self, definition: &Value) {
+        let (group, plural) = custom::defined(definition);
+        self.undefine(&group, &plural);
+        if !custom::is_established(definition) {
+            return;
+        }
+        let kinds = Arc::make_mut(&mut self.kinds);
+        for (kind, schema) in custom::kinds(definition) {
+            self.schemas.insert(&kind, schema.as_ref());
+            kinds.insert(kind);
+        }
+    }
+
+    /// Forgets the kinds of a definition.
+    fn undefine(&mut self, group: &str, plural: &str) {
+        let kinds = Arc::make_mut(&mut self.kinds);
+        let old: Vec<Arc<Kind>> = kinds
+            .iter()
+            .filter(|kind| kind.group == group && kind.plural == plural)
+            .cloned()
+            .collect();
+        for kind in old {
+            kinds.remove(&kind);
+            self.schemas.remove(&kind);
+        }
+    }
+
+    /// Deletes what a definition that is going defines; then the definition, unless somebody holds one of them.
+    fn clean_up(&mut self, definition: &ObjectRef, now: jiff::Timestamp) -> (ObjectRef, bool) {
+        let (group, plural) = custom::defined(definition.value());
+        let kind = self.kinds.iter().find(|kind| kind.group == group && kind.plural == plural);
+        if let Some(kind) = kind.cloned() {
+            let keys: Vec<Key> = self
+                .table(&kind)
+                .map(|table| table.objects.keys().cloned().collect())
+                .unwrap_or_default();
+            for key in keys {
+                // It is there, and nothing is asked of it.
+                let _ = self.delete(&kind, &key, &DeleteOptions::default(), now);
+            }
+        }
+        self.finish_definition(&group, &plural)
+            .map_or_else(|| (Arc::clone(definition), false), |gone| (gone, true))
+    }
+
+    /// Lets a definition go that waited for its last object; none if it still waits, or does not.
+    fn finish_definition(&mut self, group: &str, plural: &str) -> Option<ObjectRef> {
+        let objects = self.tables.get(&(group.to_owned(), plural.to_owned()));
+        if objects.is_some_and(|table| !table.objects.is_empty()) {
+            return None;
+        }
+        let table = self.tables.get(&custom::table())?;
+        let old = Arc::clone(table.objects.get(&custom::key(group, plural))?);
+        if !custom::is_waiting(old.value()) {
+            return None;
+        }
+        let mut new = old.value().clone();
+        if let Some(list) = new.metadata_mut().get_mut("finalizers").and_then(Value::as_array_mut) {
+            list.retain(|one| one != custom::CLEANUP);
+        }
+        let kind = Arc::clone(old.kind());
+        if may_go(&new) {
+            Some(self.take(&kind, &old, false))
+        } else {
+            Some(self.put(&kind, Some(&old), new, false))
+        }
+    }
+
+    fn delete(
+        &mut self,
+        kind: &Arc<Kind>,
+        key: &Key,
+        options: &DeleteOptions,
+        now: jiff::Timestamp,
+    ) -> Result<(ObjectRef, bool), Status> {
+        let found = self.table(kind).and_then(|table| table.objects.get(key)).cloned();
+        let old = found.ok_or_else(|| Status::not_found(kind, &key.name))?;
+        check_preconditions(kind, &old, options)?;
+        let grace = grace_seconds(old.value(), options);
+        let mut new = old.value().clone();
+        let finalizers = match options.propagation {
+            Some(Propagation::Foreground) => Some("foregroundDeletion"),
+            Some(Propagation::Orphan) => Some("orphan"),
+            Some(Propagation::Background) | None => None,
+        };
+        if let Some(finalizer) = finalizers
+            && !new.finalizers().any(|one| one == finalizer)
+        {
+            let list = new.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(list) = list.as_array_mut() {
+                list.push(json!(finalizer));
+            }
+        }
+        if custom::is_definition(kind) && !new.finalizers().any(|one| one == custom::CLEANUP) {
+            let list = new.metadata_mut().entry("finalizers").or_insert_with(|| json!([]));
+            if let Some(list) = list.as_array_mut() {
+                list.push(json!(custom::CLEANUP));
+            }
+            custom::terminate(&mut new, now);
+        }
+        let metadata = new.metadata_mut();
+        let asked = metadata.get("deletionGracePeriodSeconds").and_then(Value::as_i64);
+        let grace = asked.map_or(grace, |asked| grace.min(asked));
+        if asked != Some(grace) {
+            let end = now.checked_add(jiff::SignedDuration::from_secs(grace)).unwrap_or(now);
+            metadata.insert("deletionTimestamp".to_owned(), json!(seconds(end)));
+            metadata.insert("deletionGracePeriodSeconds".to_owned(), json!(grace));
+            if metadata.get("generation").is_some() {
+                let next = old.value().generation() + 1;
+                metadata.insert("generation".to_owned(), json!(next));
+            }
+        }
+        if may_go(&new) {
+            return Ok((self.take(kind, &old, options.dry_run), true));
+        }
+        if new == *old.value() {
+            return Ok((old, false));
+        }
+        Ok((self.put(kind, Some(&old), new, options.dry_run), false))
+    }
+
     fn table(&self, kind: &Kind) -> Option<&Table> {
         self.tables.get(&(kind.group.clone(), kind.plural.clone()))
     }
@@ -405,6 +587,10 @@ impl State {
         let revision = self.revision;
         object.metadata_mut().insert("resourceVersion".to_owned(), json!(revision.to_string()));
         let after = Object::new(Arc::clone(kind), revision, object);
+        if custom::is_definition(kind) {
+            self.define(after.value());
+        }
+        self.keep(kind, &after.key(), revision, Some(&after));
         let table = self.table_mut(kind);
         table.objects.insert(after.key(), Arc::clone(&after));
         table.tell(Entry {
@@ -434,7 +620,25 @@ impl State {
             after: Arc::clone(&after),
             deleted: true,
         });
+        self.keep(kind, &old.key(), revision, None);
+        if custom::is_definition(kind) {
+            let (group, plural) = custom::defined(old.value());
+            self.undefine(&group, &plural);
+            if let Some(table) = self.tables.get_mut(&(group, plural)) {
+                // Its watchers read what is left, and then end.
+                table.news = watch::Sender::new(revision);
+            }
+        } else if kind.group.contains('.') {
+            self.finish_definition(&kind.group, &kind.plural);
+        }
         after
+    }
+
+    /// Hands a change to the disk.
+    fn keep(&self, kind: &Kind, key: &Key, revision: u64, object: Option<&ObjectRef>) {
+        if let Some(journal) = &self.journal {
+            journal.write((&kind.group, &kind.plural), key, revision, object);
+        }
     }
 }
 

@@ -57,7 +57,7 @@ impl Watch {
             self.news.borrow_and_update();
             self.read()?;
             if self.ready.is_empty() && self.news.changed().await.is_err() {
-                return Err(Status::expired("the cluster is going down"));
+                return Err(Status::expired("the resource is no longer served"));
             }
         }
     }
