@@ -52,6 +52,14 @@ pub(crate) fn refusal(status: &Status) -> Response {
     response
 }
 
+/// It worked, and there is no more to say.
+pub(crate) fn success(code: u16) -> Response {
+    let status = serde_json::json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": code,
+    });
+    json(code, &status)
+}
+
 /// There is nothing at this path.
 pub(crate) fn path_not_found() -> Response {
     text(404, "404 page not found\n")

@@ -8,6 +8,7 @@ mod body;
 mod certificates;
 mod config;
 mod connections;
+mod decode;
 mod definitions;
 mod discovery;
 mod groups;
@@ -23,6 +24,7 @@ mod resource;
 mod reviews;
 mod route;
 mod server;
+mod subresource;
 mod version;
 
 pub use certificates::Certificates;

@@ -17,6 +17,8 @@ pub enum Part {
 pub struct WriteOptions {
     /// Who writes: the field manager's name in `managedFields`. None: fields are not tracked for this write.
     pub manager: Option<String>,
+    /// The new version's `managedFields` are as they shall be: a server-side apply has made them.
+    pub applied: bool,
     /// Which part.
     pub part: Part,
     /// Do everything but keep it.

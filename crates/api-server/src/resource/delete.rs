@@ -4,10 +4,9 @@ use apimachinery::{Kind, Meta, Status};
 use object_store::{DeleteOptions, List, ListOptions, Object, Preconditions, Propagation};
 use serde_json::{Value, json};
 
-use super::{Request, render, select, write};
+use super::{Request, select, write};
 use crate::answer::{self, Answer};
 use crate::body;
-use crate::negotiate::Form;
 
 /// DELETE of one object.
 pub(crate) async fn delete(request: &Request) -> Answer {
@@ -17,7 +16,7 @@ pub(crate) async fn delete(request: &Request) -> Answer {
     if gone && !returns_object(&request.kind) {
         return Ok(answer::json(200, &success(&request.kind, &object)));
     }
-    Ok(answer::json_text(200, render::object(&request.kind, &object, request.form)))
+    Ok(answer::json_text(200, request.show().object(&object)))
 }
 
 /// DELETE of all that are meant.
@@ -36,7 +35,7 @@ pub(crate) async fn delete_collection(request: &Request) -> Answer {
         }
     }
     let list = List { revision: store.revision(), items, next: None, remaining: None };
-    Ok(answer::json_text(200, render::list(&request.kind, &list, None, Form::Object)))
+    Ok(answer::json_text(200, request.show().list(&list, None)))
 }
 
 /// Kinds of which a deletion shows the object, and not only that it worked.
@@ -82,6 +81,6 @@ pub(crate) fn read_options(request: &Request, given: &Value) -> Result<DeleteOpt
         resource_version: text(&given["preconditions"]["resourceVersion"]),
     };
     let in_body = given["dryRun"].as_array().is_some_and(|all| all.iter().any(|one| one == "All"));
-    let dry_run = in_body || write::dry_run(request)?;
+    let dry_run = in_body || write::dry_run(request, "DeleteOptions")?;
     Ok(DeleteOptions { grace_period_seconds: grace, propagation, preconditions, dry_run })
 }

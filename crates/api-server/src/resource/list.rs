@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use object_store::ListOptions;
 use serde::{Deserialize, Serialize};
 
-use super::{Request, render, select};
+use super::{Request, select};
 use crate::answer::{self, Answer};
 
 /// How long a client is told to wait before it asks again for a revision that is still to come.
@@ -19,7 +19,7 @@ pub(crate) fn get(request: &Request) -> Answer {
         not_newer(request, revision(version)?)?;
     }
     let object = request.server.store.get(&request.kind, &key)?;
-    Ok(answer::json_text(200, render::object(&request.kind, &object, request.form)))
+    Ok(answer::json_text(200, request.show().object(&object)))
 }
 
 /// GET of many objects.
@@ -28,7 +28,7 @@ pub(crate) fn list(request: &Request) -> Answer {
     let options = options(request)?;
     let list = request.server.store.list(&request.kind, &selection, &options)?;
     let token = list.next.as_ref().map(|key| Token::new(list.revision, key).encode());
-    Ok(answer::json_text(200, render::list(&request.kind, &list, token, request.form)))
+    Ok(answer::json_text(200, request.show().list(&list, token)))
 }
 
 /// Where a list goes on. Opaque to clients.

@@ -8,10 +8,17 @@ mod select;
 mod watch;
 mod write;
 
+pub(crate) use delete::read_options as delete_options;
+pub(crate) use list::get;
+pub(crate) use patch::patch;
+pub(crate) use write::{dry_run, options as write_options, passing_kind, replace};
+
 use std::sync::Arc;
 
 use apimachinery::{Key, Kind, Status};
 use http::Method;
+use object_store::{Part, SchemaRef};
+use render::Show;
 
 use crate::answer::{Answer, no_such_method, no_such_resource};
 use crate::negotiate::{self, Form};
@@ -19,11 +26,13 @@ use crate::path::Target;
 use crate::query::Query;
 use crate::route::Ask;
 use crate::server::Server;
+use crate::subresource;
 
 /// A request for objects of a kind.
 pub(crate) struct Request {
     pub(crate) server: Arc<Server>,
     pub(crate) kind: Arc<Kind>,
+    pub(crate) schema: SchemaRef,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) query: Query,
@@ -41,6 +50,11 @@ impl Request {
         let name = self.name.clone().ok_or_else(no_such_method)?;
         Ok(Key::namespaced(self.namespace.clone().unwrap_or_default(), name))
     }
+
+    /// How its objects are shown.
+    pub(crate) fn show(&self) -> Show {
+        Show { kind: Arc::clone(&self.kind), form: self.form }
+    }
 }
 
 /// Answers a request for a resource.
@@ -56,6 +70,7 @@ pub(crate) async fn answer(mut ask: Ask, target: Target) -> Answer {
     let form = negotiate::form(&ask.parts.headers)?;
     let body = ask.read_body().await?;
     let request = Request {
+        schema: ask.server.store.schema(kind),
         server: ask.server,
         kind: Arc::clone(kind),
         namespace: target.namespace,
@@ -65,19 +80,29 @@ pub(crate) async fn answer(mut ask: Ask, target: Target) -> Answer {
         form,
         body,
     };
-    if !target.below.is_empty() {
-        return Err(no_such_resource());
-    }
     let method = ask.parts.method;
+    if !target.below.is_empty() {
+        return subresource::answer(&request, &method, &target.below).await;
+    }
     match (&method, request.name.is_some()) {
         (&Method::GET, false) if request.query.is_on("watch") => watch::watch(request),
         (&Method::GET, false) => list::list(&request),
-        (&Method::GET, true) => list::get(&request),
+        (&Method::GET, true) => get(&request),
         (&Method::POST, false) => write::create(&request).await,
-        (&Method::PUT, true) => write::replace(&request).await,
-        (&Method::PATCH, true) => patch::patch(&request).await,
+        (&Method::PUT, true) => write::replace(&request, Part::Main).await,
+        (&Method::PATCH, true) => patch(&request, Part::Main).await,
         (&Method::DELETE, true) => delete::delete(&request).await,
         (&Method::DELETE, false) => delete::delete_collection(&request).await,
         _ => Err(no_such_method()),
     }
+}
+
+/// 422 for a number of replicas below 0.
+pub(crate) fn invalid_scale(name: &str, replicas: i64) -> Status {
+    let cause = apimachinery::Cause {
+        reason: "FieldValueInvalid".to_owned(),
+        message: format!("Invalid value: {replicas}: must be greater than or equal to 0"),
+        field: "spec.replicas".to_owned(),
+    };
+    Status::invalid(&passing_kind("autoscaling", "v1", "Scale"), name, vec![cause])
 }

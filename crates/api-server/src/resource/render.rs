@@ -1,60 +1,81 @@
-//! Objects and lists as they go over the wire.
+//! Objects, lists and changes as they go over the wire.
+
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use apimachinery::Kind;
 use bytes::{BufMut, Bytes, BytesMut};
-use object_store::{List, Object};
+use object_store::{Change, ChangeType, List, Object};
 use serde_json::{Value, json};
 
 use crate::negotiate::Form;
 
-/// An object in a form, as text.
-pub(crate) fn object(kind: &Kind, object: &Object, form: Form) -> Bytes {
-    let value = object.value();
-    let current = value["apiVersion"] == kind.api_version();
-    match form {
-        Form::Metadata => Bytes::from(metadata(value).to_string()),
-        Form::Object | Form::Table if current => object.json().clone(),
-        Form::Object | Form::Table => {
-            // Versions of a custom resource differ in their name alone: there are no conversion webhooks.
-            let mut value = value.clone();
-            value["apiVersion"] = json!(kind.api_version());
-            Bytes::from(value.to_string())
+/// The annotation of the bookmark after which a client has seen what there was at first.
+const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
+
+/// How objects are shown: as which version, in which form.
+#[derive(Clone)]
+pub(crate) struct Show {
+    pub(crate) kind: Arc<Kind>,
+    pub(crate) form: Form,
+}
+
+impl Show {
+    /// An object as text.
+    pub(crate) fn object(&self, object: &Object) -> Bytes {
+        match self.form {
+            Form::Metadata => Bytes::from(metadata(object.value()).to_string()),
+            Form::Object | Form::Table => match self.of_version(object.value()) {
+                Cow::Borrowed(_) => object.json().clone(),
+                Cow::Owned(value) => Bytes::from(value.to_string()),
+            },
         }
     }
+
+    /// An object as one of the version asked for. Versions of a custom resource differ in their name alone: there are no
+    /// conversion webhooks.
+    pub(crate) fn of_version<'a>(&self, value: &'a Value) -> Cow<'a, Value> {
+        let version = self.kind.api_version();
+        if value["apiVersion"] == version {
+            return Cow::Borrowed(value);
+        }
+        let mut value = value.clone();
+        value["apiVersion"] = json!(version);
+        Cow::Owned(value)
+    }
+
+    /// A list as text. The items are the texts of the objects, which are made once for all who ask.
+    pub(crate) fn list(&self, list: &List, token: Option<String>) -> Bytes {
+        let (kind, api_version) = match self.form {
+            Form::Metadata => ("PartialObjectMetadataList".to_owned(), META.to_owned()),
+            Form::Object | Form::Table => (self.kind.list_kind(), self.kind.api_version()),
+        };
+        let meta = list_metadata(list, token);
+        let head = json!({"kind": kind, "apiVersion": api_version, "metadata": meta}).to_string();
+        let size: usize = list.items.iter().map(|item| item.json().len() + 1).sum();
+        let mut text = BytesMut::with_capacity(head.len() + size + 16);
+        text.put_slice(&head.as_bytes()[..head.len() - 1]);
+        text.put_slice(b",\"items\":[");
+        for (index, item) in list.items.iter().enumerate() {
+            if index > 0 {
+                text.put_u8(b',');
+            }
+            text.put(self.object(item));
+        }
+        text.put_slice(b"]}\n");
+        text.freeze()
+    }
 }
+
+/// The group and version of forms that all kinds share.
+const META: &str = "meta.k8s.io/v1";
 
 fn metadata(value: &Value) -> Value {
-    json!({
-        "kind": "PartialObjectMetadata",
-        "apiVersion": "meta.k8s.io/v1",
-        "metadata": value["metadata"],
-    })
-}
-
-/// A list in a form, as text. The items are the texts of the objects, which are made once for all who ask.
-pub(crate) fn list(kind: &Kind, list: &List, token: Option<String>, form: Form) -> Bytes {
-    let (kind_name, api_version) = match form {
-        Form::Metadata => ("PartialObjectMetadataList".to_owned(), "meta.k8s.io/v1".to_owned()),
-        Form::Object | Form::Table => (kind.list_kind(), kind.api_version()),
-    };
-    let meta = list_metadata(list, token);
-    let head = json!({"kind": kind_name, "apiVersion": api_version, "metadata": meta}).to_string();
-    let size: usize = list.items.iter().map(|item| item.json().len() + 1).sum();
-    let mut text = BytesMut::with_capacity(head.len() + size + 16);
-    text.put_slice(&head.as_bytes()[..head.len() - 1]);
-    text.put_slice(b",\"items\":[");
-    for (index, item) in list.items.iter().enumerate() {
-        if index > 0 {
-            text.put_u8(b',');
-        }
-        text.put(object(kind, item, form));
-    }
-    text.put_slice(b"]}\n");
-    text.freeze()
+    json!({"kind": "PartialObjectMetadata", "apiVersion": META, "metadata": value["metadata"]})
 }
 
 /// The metadata of a list.
-pub(crate) fn list_metadata(list: &List, token: Option<String>) -> Value {
+fn list_metadata(list: &List, token: Option<String>) -> Value {
     let mut meta = json!({"resourceVersion": list.revision.to_string()});
     if let Some(token) = token {
         meta["continue"] = json!(token);
@@ -63,4 +84,56 @@ pub(crate) fn list_metadata(list: &List, token: Option<String>) -> Value {
         meta["remainingItemCount"] = json!(remaining);
     }
     meta
+}
+
+/// How a watch's changes are shown.
+pub(crate) struct Lines {
+    show: Show,
+}
+
+impl Lines {
+    pub(crate) fn new(show: Show) -> Self {
+        Self { show }
+    }
+
+    /// A change.
+    pub(crate) fn event(&mut self, change: &Change) -> Bytes {
+        let name = match change.change {
+            ChangeType::Added => "ADDED",
+            ChangeType::Modified => "MODIFIED",
+            ChangeType::Deleted => "DELETED",
+        };
+        self.line(name, &change.object)
+    }
+
+    /// An object with what happened to it.
+    pub(crate) fn line(&mut self, name: &str, object: &Object) -> Bytes {
+        event_text(name, &self.show.object(object))
+    }
+
+    /// How far the watcher has seen; `initial`: and that it has seen what there was at first.
+    pub(crate) fn bookmark(&mut self, revision: u64, initial: bool) -> Bytes {
+        let kind = &self.show.kind;
+        let (kind, api_version) = match self.show.form {
+            Form::Metadata => ("PartialObjectMetadata".to_owned(), META.to_owned()),
+            Form::Object | Form::Table => (kind.kind.clone(), kind.api_version()),
+        };
+        let mut metadata = json!({"resourceVersion": revision.to_string()});
+        if initial {
+            metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
+        }
+        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        event_text("BOOKMARK", object.to_string().as_bytes())
+    }
+}
+
+/// A line of a watch.
+pub(crate) fn event_text(name: &str, object: &[u8]) -> Bytes {
+    let mut line = BytesMut::with_capacity(object.len() + name.len() + 24);
+    line.put_slice(b"{\"type\":\"");
+    line.put_slice(name.as_bytes());
+    line.put_slice(b"\",\"object\":");
+    line.put_slice(object);
+    line.put_slice(b"}\n");
+    line.freeze()
 }

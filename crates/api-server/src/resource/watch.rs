@@ -4,17 +4,16 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::time::Duration;
 
-use apimachinery::{Kind, Status};
+use apimachinery::Status;
 use axum::body::Body;
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream;
-use object_store::{Change, ChangeType, ListOptions, Object, Watch};
-use serde_json::{Value, json};
+use object_store::{Change, ListOptions, Watch};
 use tokio::time::Instant;
 
-use super::{Request, list, render, select};
+use super::render::{Lines, event_text as text};
+use super::{Request, list, select};
 use crate::answer::{self, Answer};
-use crate::negotiate::Form;
 
 /// How long a watch lives unless the client says otherwise. Kubernetes: 30 to 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(40 * 60);
@@ -22,8 +21,6 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(40 * 60);
 const MAX_TIMEOUT: u64 = 24 * 3600;
 /// How often a client is told how far it has seen, if it asks for that.
 const BOOKMARK_INTERVAL: Duration = Duration::from_secs(30);
-/// The annotation of the bookmark after which a client has seen what there was at first.
-const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 /// Bytes that are joined before they are sent, if there are so many.
 const CHUNK: usize = 64 * 1024;
 
@@ -33,7 +30,7 @@ pub(crate) fn watch(request: Request) -> Answer {
     let start = Start::read(&request)?;
     let store = &request.server.store;
     let mut lines = VecDeque::new();
-    let mut show = Show { kind: std::sync::Arc::clone(&request.kind), form: request.form };
+    let mut show = Lines::new(request.show());
     let since = match start {
         Start::After(revision) => {
             list::not_newer(&request, revision)?;
@@ -120,7 +117,7 @@ impl Start {
 struct State {
     changes: Watch,
     lines: VecDeque<Bytes>,
-    show: Show,
+    show: Lines,
     bookmarks: bool,
     end: Instant,
     next_bookmark: Instant,
@@ -189,51 +186,6 @@ impl State {
     }
 }
 
-/// How objects are shown.
-struct Show {
-    kind: std::sync::Arc<Kind>,
-    form: Form,
-}
-
-impl Show {
-    fn event(&mut self, change: &Change) -> Bytes {
-        let name = match change.change {
-            ChangeType::Added => "ADDED",
-            ChangeType::Modified => "MODIFIED",
-            ChangeType::Deleted => "DELETED",
-        };
-        self.line(name, &change.object)
-    }
-
-    fn line(&mut self, name: &str, object: &Object) -> Bytes {
-        text(name, &render::object(&self.kind, object, self.form))
-    }
-
-    fn bookmark(&mut self, revision: u64, initial: bool) -> Bytes {
-        let (kind, api_version) = match self.form {
-            Form::Metadata => ("PartialObjectMetadata".to_owned(), "meta.k8s.io/v1".to_owned()),
-            Form::Object | Form::Table => (self.kind.kind.clone(), self.kind.api_version()),
-        };
-        let mut metadata: Value =
-            json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
-        if initial {
-            metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
-        }
-        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
-        text("BOOKMARK", object.to_string().as_bytes())
-    }
-}
-
 fn error(status: &Status) -> Bytes {
     text("ERROR", status.to_json().to_string().as_bytes())
-}
-
-fn text(name: &str, object: &[u8]) -> Bytes {
-    let mut line = BytesMut::with_capacity(object.len() + name.len() + 24);
-    line.put_slice(b"{\"type\":\"");
-    line.put_slice(name.as_bytes());
-    line.put_slice(b"\",\"object\":");
-    line.put_slice(object);
-    line.put_slice(b"}\n");
-    line.freeze()
 }
