@@ -6,6 +6,7 @@
 pub mod apply;
 pub mod builtin;
 pub mod decode;
+pub mod default;
 mod key;
 mod kind;
 mod metadata;
@@ -15,6 +16,7 @@ pub mod quantity;
 pub mod schema;
 pub mod selector;
 mod status;
+pub mod validate;
 
 pub use key::Key;
 pub use kind::{Kind, Kinds, Scope, Subresource, SubresourceSet};

@@ -6,21 +6,15 @@
 
 #![allow(dead_code, unused_imports, reason = "controllers that use these follow")]
 
-mod accounts;
 mod action;
-mod addresses;
 mod config;
 mod controller;
 mod deployment;
-mod endpoints;
 mod events;
 mod execute;
 mod fields;
-mod garbage;
 mod manager;
 mod metrics;
-mod namespace;
-mod nodes;
 mod owner;
 mod pod;
 mod quantity;
@@ -30,7 +24,6 @@ mod resource;
 mod scheduler;
 mod selector;
 mod view;
-mod volumes;
 
 use std::time::Duration;
 
@@ -73,15 +66,6 @@ fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),
         Box::new(scheduler::Scheduler::new(config.seed)),
-        Box::new(addresses::Addresses::new(config.service_network)),
-        Box::new(endpoints::EndpointsController::default()),
-        Box::new(accounts::Accounts::new(config.root_ca.clone())),
-        Box::new(volumes::Volumes::new(config.volume_directory.clone())),
-        Box::new(nodes::Health::new(config.node_grace)),
-        Box::new(nodes::Eviction),
-        Box::new(nodes::PodGc::default()),
-        Box::new(namespace::Namespaces::default()),
-        Box::new(garbage::Garbage::default()),
     ]
 }
 

@@ -6,7 +6,7 @@ pub enum Part {
     /// Everything but `status`, if the kind has a status of its own.
     #[default]
     Main,
-    /// `status` alone, and labels, annotations and finalizers no more.
+    /// `status` alone, and of a built-in kind metadata as Kubernetes allows it.
     Status,
     /// Everything: for the cluster's own loops, where one write changes both, and for `finalize` and `binding`.
     Whole,
@@ -21,6 +21,8 @@ pub struct WriteOptions {
     pub applied: bool,
     /// Which part.
     pub part: Part,
+    /// The subresource that a write of [`Part::Main`] or [`Part::Whole`] came by, like `scale`: named in `managedFields`.
+    pub subresource: &'static str,
     /// Do everything but keep it.
     pub dry_run: bool,
 }

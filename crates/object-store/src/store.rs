@@ -15,9 +15,9 @@ use crate::journal::{Journal, OpenError};
 use crate::list::{List, ListOptions, Selection};
 use crate::log::{Entry, Log};
 use crate::object::{Object, ObjectRef};
-use crate::options::WriteOptions;
+use crate::options::{Part, WriteOptions};
 use crate::schemas::{SchemaRef, Schemas};
-use crate::strategy;
+use crate::strategy::{Peers, Write};
 use crate::watch::Watch;
 
 /// Seconds that a pod on a node is given to end, unless it or the request says otherwise.
@@ -219,37 +219,48 @@ impl Store {
     /// Stores a new object.
     ///
     /// # Errors
-    /// 409 if the name is taken, 404 if its namespace is missing, 422 if it is not valid.
+    /// 409 if the name is taken, 404 if its namespace is missing, 400 or 422 if it is not valid.
     pub fn create(
         &self,
         kind: &Arc<Kind>,
-        mut object: Value,
+        object: Value,
         options: &WriteOptions,
     ) -> Result<ObjectRef, Status> {
         let now = self.now();
         let mut state = self.state();
-        state.name(kind, &mut object)?;
-        let key = Key::of(&object);
-        if state.table(kind).is_some_and(|table| table.objects.contains_key(&key)) {
-            return Err(Status::already_exists(kind, &key.name));
+        let write = Write { kind, schema: state.schemas.of(kind), options, now, tracked: false };
+        state.create(kind, object, &write)
+    }
+
+    /// Applies a configuration on the server's side: creates the object, or changes the fields that it names.
+    /// `options.manager` is the applier. The flag says whether the object is new.
+    ///
+    /// # Errors
+    /// 409 with a cause for each field that another manager owns, unless `force`; as for [`Store::create`] and
+    /// [`Store::update`].
+    pub fn apply(
+        &self,
+        kind: &Arc<Kind>,
+        key: &Key,
+        config: &Value,
+        force: bool,
+        options: &WriteOptions,
+    ) -> Result<(ObjectRef, bool), Status> {
+        let now = self.now();
+        let mut state = self.state();
+        let write = Write { kind, schema: state.schemas.of(kind), options, now, tracked: true };
+        match state.table(kind).and_then(|table| table.objects.get(key)).cloned() {
+            Some(old) => {
+                let new = write.apply(Some(old.value()), config, force)?;
+                Ok((state.change(kind, &old, new, &write)?, false))
+            }
+            None if options.part == Part::Status => Err(Status::not_found(kind, &key.name)),
+            None if !config.resource_version().is_empty() => Err(Status::stale(kind, &key.name)),
+            None => {
+                let new = write.apply(None, config, force)?;
+                Ok((state.create(kind, new, &write)?, true))
+            }
         }
-        object["apiVersion"] = json!(kind.api_version());
-        object["kind"] = json!(kind.kind);
-        let metadata = object.metadata_mut();
-        for field in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
-            metadata.remove(field);
-        }
-        metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
-        metadata.insert("creationTimestamp".to_owned(), json!(seconds(now)));
-        strategy::prepare_create(kind, options.part, &mut object);
-        if custom::is_definition(kind) {
-            custom::settle(&mut object, &state.kinds, now);
-        }
-        let causes = strategy::validate(kind, &object, None);
-        if !causes.is_empty() {
-            return Err(Status::invalid(kind, &key.name, causes));
-        }
-        Ok(state.put(kind, None, object, options.dry_run))
     }
 
     /// Replaces an object. Its `metadata.resourceVersion`, if set, must be the newest.
@@ -281,35 +292,9 @@ impl Store {
         let mut state = self.state();
         let found = state.table(kind).and_then(|table| table.objects.get(key)).cloned();
         let old = found.ok_or_else(|| Status::not_found(kind, &key.name))?;
-        let mut new = patch(old.value())?;
-        let version = new.resource_version();
-        if !version.is_empty() && version != old.value().resource_version() {
-            return Err(Status::stale(kind, &key.name));
-        }
-        let uid = new.uid();
-        if !uid.is_empty() && uid != old.value().uid() {
-            return Err(Status::conflict(
-                kind,
-                &key.name,
-                "the UID in the precondition differs from the UID in record",
-            ));
-        }
-        strategy::prepare_update(kind, options.part, old.value(), &mut new);
-        if custom::is_definition(kind) {
-            custom::settle(&mut new, &state.kinds, now);
-        }
-        let causes = strategy::validate(kind, &new, Some(old.value()));
-        if !causes.is_empty() {
-            return Err(Status::invalid(kind, &key.name, causes));
-        }
-        new.metadata_mut().insert("resourceVersion".to_owned(), json!(old.revision().to_string()));
-        if may_go(&new) {
-            return Ok(state.take(kind, &old, options.dry_run));
-        }
-        if new == *old.value() {
-            return Ok(old);
-        }
-        Ok(state.put(kind, Some(&old), new, options.dry_run))
+        let new = patch(old.value())?;
+        let write = Write { kind, schema: state.schemas.of(kind), options, now, tracked: false };
+        state.change(kind, &old, new, &write)
     }
 
     /// Deletes an object, or marks it as terminating where somebody else must finish: finalizers, a pod on a node.
@@ -572,6 +557,69 @@ impl State {
         }
     }
 
+    fn create(
+        &mut self,
+        kind: &Arc<Kind>,
+        mut object: Value,
+        write: &Write<'_>,
+    ) -> Result<ObjectRef, Status> {
+        self.name(kind, &mut object)?;
+        let key = Key::of(&object);
+        if self.table(kind).is_some_and(|table| table.objects.contains_key(&key)) {
+            return Err(Status::already_exists(kind, &key.name));
+        }
+        object["apiVersion"] = json!(kind.api_version());
+        object["kind"] = json!(kind.kind);
+        let metadata = object.metadata_mut();
+        for field in
+            ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"]
+        {
+            metadata.remove(field);
+        }
+        metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
+        metadata.insert("creationTimestamp".to_owned(), json!(seconds(write.now)));
+        write.prepare_create(self, &mut object)?;
+        if custom::is_definition(kind) {
+            custom::settle(&mut object, &self.kinds, write.now);
+        }
+        Ok(self.put(kind, None, object, write.options.dry_run))
+    }
+
+    /// Makes `new` of `old`, if it may.
+    fn change(
+        &mut self,
+        kind: &Arc<Kind>,
+        old: &ObjectRef,
+        mut new: Value,
+        write: &Write<'_>,
+    ) -> Result<ObjectRef, Status> {
+        let name = old.value().name();
+        let version = new.resource_version();
+        if !version.is_empty() && version != old.value().resource_version() {
+            return Err(Status::stale(kind, name));
+        }
+        let uid = new.uid();
+        if !uid.is_empty() && uid != old.value().uid() {
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                old.value().uid()
+            );
+            return Err(Status::conflict(kind, name, &why));
+        }
+        write.prepare_update(self, old.value(), &mut new)?;
+        if custom::is_definition(kind) {
+            custom::settle(&mut new, &self.kinds, write.now);
+        }
+        new.metadata_mut().insert("resourceVersion".to_owned(), json!(old.revision().to_string()));
+        if may_go(&new) {
+            return Ok(self.take(kind, old, write.options.dry_run));
+        }
+        if new == *old.value() {
+            return Ok(Arc::clone(old));
+        }
+        Ok(self.put(kind, Some(old), new, write.options.dry_run))
+    }
+
     /// Makes a version the newest.
     fn put(
         &mut self,
@@ -639,6 +687,19 @@ impl State {
         if let Some(journal) = &self.journal {
             journal.write((&kind.group, &kind.plural), key, revision, object);
         }
+    }
+}
+
+impl Peers for State {
+    fn find(&self, group: &str, plural: &str, key: &Key) -> Option<ObjectRef> {
+        let table = self.tables.get(&(group.to_owned(), plural.to_owned()))?;
+        table.objects.get(key).cloned()
+    }
+
+    fn default_priority(&self) -> Option<ObjectRef> {
+        let classes =
+            self.tables.get(&("scheduling.k8s.io".to_owned(), "priorityclasses".to_owned()))?;
+        classes.objects.values().find(|class| class.value()["globalDefault"] == true).cloned()
     }
 }
 

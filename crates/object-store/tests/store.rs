@@ -114,7 +114,7 @@ fn status_and_the_rest_are_written_apart() {
         store.update(&pods, &key, &options, patch).unwrap()
     };
     let main = write(Part::Main);
-    assert!(main.value()["status"].get("phase").is_none());
+    assert_eq!(main.value()["status"]["phase"], "Pending");
     assert_eq!(main.value()["metadata"]["labels"]["app"], "y");
     let status = write(Part::Status);
     assert_eq!(status.value()["status"]["phase"], "Running");
