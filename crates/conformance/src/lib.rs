@@ -11,6 +11,7 @@ pub mod place;
 pub mod report;
 pub mod resource;
 pub mod runner;
+pub mod stage;
 pub mod suite;
 pub mod unmet;
 pub mod watch;

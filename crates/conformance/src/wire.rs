@@ -32,6 +32,7 @@ pub struct Exchange {
 /// A client with a memory. Clones share both.
 #[derive(Clone)]
 pub struct Wire {
+    base: Client,
     client: Client,
     log: Arc<Mutex<Vec<Exchange>>>,
 }
@@ -58,7 +59,13 @@ impl Wire {
                 answer
             }
         });
-        Self { client: Client::new(service, base.default_namespace()), log }
+        Self { base: base.clone(), client: Client::new(service, base.default_namespace()), log }
+    }
+
+    /// Another client with a memory of its own, over the same connections.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self::over(&self.base)
     }
 
     /// The client itself, for `kube::Api`.

@@ -1,6 +1,7 @@
 //! The behaviours, by subject.
 
 mod apply;
+mod definitions;
 mod deletion;
 mod discovery;
 mod lists;
@@ -23,4 +24,5 @@ pub const GROUPS: &[Group] = &[
     validation::GROUP,
     subresources::GROUP,
     deletion::GROUP,
+    definitions::GROUP,
 ];
