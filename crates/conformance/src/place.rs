@@ -367,19 +367,20 @@ impl Place {
     }
 }
 
-/// What matters in a state that never came right: status and spec, without the noise of the metadata.
+/// What matters in a state that never came right: the status, without the noise of metadata and spec.
 fn last_state(answer: &Answer) -> String {
-    let brief = |object: &Value| json!({"name": object["metadata"]["name"], "status": object["status"], "spec": object["spec"]});
+    let brief = |object: &Value| {
+        json!({"name": object["metadata"]["name"], "status": object["status"]}).to_string()
+    };
     if answer.status != 200 {
         return answer.seen();
     }
     match answer.json["items"].as_array() {
-        Some(items) => format!(
-            "{} items: {}",
-            items.len(),
-            items.iter().map(|item| brief(item).to_string()).collect::<Vec<_>>().join(", ")
-        ),
-        None => brief(&answer.json).to_string(),
+        Some(items) => {
+            let each: Vec<_> = items.iter().map(brief).collect();
+            format!("{} items: {}", items.len(), each.join(", "))
+        }
+        None => brief(&answer.json),
     }
 }
 

@@ -222,7 +222,8 @@ fn status(pod: &Value, fate: &str, number: usize) -> Value {
         })
         .collect();
     // 192.0.2.0/24 is for documentation: nobody answers there.
-    let address = format!("192.0.2.{}", 1 + number % 250);
+    let given = pod["status"]["podIP"].as_str().map(ToOwned::to_owned);
+    let address = given.unwrap_or_else(|| format!("192.0.2.{}", 1 + number % 250));
     json!({
         "phase": phase, "startTime": now, "hostIP": "192.0.2.254", "podIP": address,
         "podIPs": [{"ip": address}], "conditions": conditions, "containerStatuses": containers,

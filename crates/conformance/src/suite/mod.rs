@@ -3,13 +3,17 @@
 mod apply;
 mod definitions;
 mod deletion;
+mod deployments;
 mod discovery;
 mod lists;
 mod patches;
+mod scheduling;
+mod services;
 mod subresources;
 mod validation;
 mod versions;
 mod watches;
+mod workloads;
 
 use crate::behaviour::Group;
 
@@ -25,4 +29,8 @@ pub const GROUPS: &[Group] = &[
     subresources::GROUP,
     deletion::GROUP,
     definitions::GROUP,
+    deployments::GROUP,
+    workloads::GROUP,
+    services::GROUP,
+    scheduling::GROUP,
 ];
