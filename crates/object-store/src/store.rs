@@ -257,7 +257,11 @@ impl Store {
             None if options.part == Part::Status => Err(Status::not_found(kind, &key.name)),
             None if !config.resource_version().is_empty() => Err(Status::stale(kind, &key.name)),
             None => {
-                let new = write.apply(None, config, force)?;
+                let mut new = write.apply(None, config, force)?;
+                new.metadata_mut().insert("name".to_owned(), json!(key.name));
+                if kind.is_namespaced() {
+                    new.metadata_mut().insert("namespace".to_owned(), json!(key.namespace));
+                }
                 Ok((state.create(kind, new, &write)?, true))
             }
         }

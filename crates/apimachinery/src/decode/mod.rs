@@ -9,7 +9,7 @@ mod settle;
 
 pub(crate) use go::print as go_print;
 pub use json::{JSON_DEPTH, Parsed, parse};
-pub use settle::{Mismatch, settle};
+pub use settle::{Mismatch, blank, settle};
 
 use serde_json::Value;
 
@@ -90,6 +90,8 @@ pub fn object(
         )));
     }
     named(kind, &value).map_err(|(name, why)| refuse(&name, why))?;
+    value["apiVersion"] = kind.api_version().into();
+    value["kind"] = kind.kind.as_str().into();
     settle(typed, &mut value).map_err(|mismatch| refuse(&kind.kind, mismatch.to_string()))?;
     if validation == FieldValidation::Strict && !findings.is_empty() {
         let why = format!("strict decoding error: {}", findings.join(", "));

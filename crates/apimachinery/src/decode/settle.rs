@@ -90,6 +90,32 @@ pub fn settle(typed: Typed<'_>, value: &mut Value) -> Result<Vec<String>, Mismat
     Ok(walk.unknown)
 }
 
+/// The object of a kind that says nothing yet, as Go prints it: lists that must be there are null.
+///
+/// # Errors
+/// Never for a schema whose own defaults have its types.
+pub fn blank(typed: Typed<'_>, kind: &crate::Kind) -> Result<Value, Mismatch> {
+    let mut object = serde_json::json!({"apiVersion": kind.api_version(), "kind": kind.kind});
+    settle(typed, &mut object)?;
+    nulls(typed, &mut object);
+    Ok(object)
+}
+
+fn nulls(typed: Typed<'_>, value: &mut Value) {
+    let (Some(fields), Some(map)) = (typed.fields(), value.as_object_mut()) else { return };
+    for name in &fields.required {
+        let list = typed.known(name).is_some_and(|field| matches!(field.shape(), Shape::List(_)));
+        if list && !map.contains_key(name.as_ref()) {
+            map.insert(name.to_string(), Value::Null);
+        }
+    }
+    for (name, value) in map.iter_mut() {
+        if let Some(inner) = typed.known(name) {
+            nulls(inner, value);
+        }
+    }
+}
+
 struct Walk {
     holder: String,
     /// Without list indices.
@@ -228,7 +254,9 @@ impl Walk {
         for (name, value) in map.iter_mut() {
             let Some(schema) = fields.known.get(name.as_str()) else { continue };
             self.within(name, |walk| walk.value(Typed::new(schema), value))?;
-            if value.is_null() && !schema.nullable || schema.drop_zero && is_zero(value) {
+            if value.is_null() && !schema.nullable && !is_null_time(name, schema)
+                || schema.drop_zero && is_zero(value)
+            {
                 gone.push(name.clone());
             }
         }
@@ -241,10 +269,13 @@ impl Walk {
     /// Adds what is always there.
     fn fill(&mut self, fields: &Fields, map: &mut Map<String, Value>) -> Result<(), Mismatch> {
         for (name, schema) in &fields.known {
-            let Some(default) = &schema.default else { continue };
-            if map.contains_key(name.as_ref()) || always_null(schema) {
+            if map.contains_key(name.as_ref()) {
                 continue;
             }
+            if is_null_time(name, schema) {
+                map.insert(name.to_string(), Value::Null);
+            }
+            let Some(default) = &schema.default else { continue };
             let mut value = default.clone();
             self.within(name, |walk| walk.value(Typed::new(schema), &mut value))?;
             map.insert(name.to_string(), value);
@@ -253,9 +284,20 @@ impl Walk {
     }
 }
 
-/// A time is null, not empty, when it is absent; such fields are left out.
-fn always_null(schema: &Schema) -> bool {
-    matches!(&schema.shape, Shape::Ref(name) if is_time(name))
+/// Times that are null where they are absent: plain values in Go, not pointers.
+const NULL_TIMES: &[&str] = &[
+    "eventTime",
+    "firstTimestamp",
+    "lastHeartbeatTime",
+    "lastProbeTime",
+    "lastTimestamp",
+    "lastTransitionTime",
+    "lastUpdateTime",
+];
+
+/// A field that is null when it is absent.
+fn is_null_time(name: &str, schema: &Schema) -> bool {
+    matches!(&schema.shape, Shape::Ref(of) if is_time(of)) && NULL_TIMES.contains(&name)
 }
 
 /// What Go makes of a null in a list or a map.

@@ -26,11 +26,11 @@ pub fn fill(kind: &Kind, object: &mut Value) {
         ("apps", "Deployment") => workload::deployment(&mut object["spec"]),
         ("apps", "ReplicaSet") => workload::replica_set(&mut object["spec"]),
         ("apps", "StatefulSet") => workload::stateful_set(&mut object["spec"]),
-        ("apps", "DaemonSet") => workload::daemon_set(&mut object["spec"]),
+        ("apps", "DaemonSet") => workload::daemon_set(object),
         ("batch", "Job") => workload::job(object),
         ("autoscaling", "HorizontalPodAutoscaler") => autoscaler::autoscaler(&mut object["spec"]),
         ("discovery.k8s.io", "EndpointSlice") => {
-            for port in items(&mut object["ports"]) {
+            for port in object.get_mut("ports").into_iter().flat_map(items) {
                 put(port, "name", "");
                 put(port, "protocol", "TCP");
             }

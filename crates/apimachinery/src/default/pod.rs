@@ -76,7 +76,9 @@ fn container(one: &mut Value, host: bool) {
         }
     }
     for env in one.get_mut("env").into_iter().flat_map(items) {
-        field_ref(&mut env["valueFrom"]);
+        if let Some(source) = there(env, "valueFrom") {
+            field_ref(source);
+        }
     }
     for name in ["livenessProbe", "readinessProbe", "startupProbe"] {
         if let Some(one) = there(one, name) {
@@ -165,7 +167,7 @@ fn volume(one: &mut Value) {
     if let Some(template) =
         there(one, "ephemeral").and_then(|one| there(one, "volumeClaimTemplate"))
     {
-        super::claim_spec(&mut template["spec"]);
+        super::claim_spec(super::within(template, "spec"));
     }
     let sources = there(one, "projected").and_then(|one| one.get_mut("sources"));
     for source in sources.into_iter().flat_map(items) {

@@ -49,7 +49,10 @@ pub(super) fn stateful_set(spec: &mut Value) {
     template(spec);
 }
 
-pub(super) fn daemon_set(spec: &mut Value) {
+pub(super) fn daemon_set(object: &mut Value) {
+    let annotations = within(within(object, "metadata"), "annotations");
+    put(annotations, "deprecated.daemonset.template.generation", "1");
+    let Some(spec) = there(object, "spec") else { return };
     put(spec, "revisionHistoryLimit", 10);
     let strategy = within(spec, "updateStrategy");
     put(strategy, "type", "RollingUpdate");
@@ -77,7 +80,9 @@ pub(super) fn job(object: &mut Value) {
     let rules = there(spec, "podFailurePolicy").and_then(|policy| policy.get_mut("rules"));
     for rule in rules.into_iter().flat_map(items) {
         for pattern in rule.get_mut("onPodConditions").into_iter().flat_map(items) {
-            put(pattern, "status", "True");
+            if pattern["status"].as_str().is_none_or(str::is_empty) {
+                pattern["status"] = json!("True");
+            }
         }
     }
     template(spec);

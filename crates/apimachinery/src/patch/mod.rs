@@ -134,10 +134,8 @@ impl Patch {
                 })?
             }
             PatchType::Strategic => {
-                strategic::apply(typed, &mut new, &self.body).map_err(|why| {
-                    let whole = crate::decode::go_print(&self.body);
-                    refuse(&whole, &why)
-                })?;
+                strategic::apply(typed, &mut new, &self.body)
+                    .map_err(|why| Status::new(500, Reason::Unknown, why))?;
             }
             PatchType::Merge | PatchType::Apply => merge::apply(&mut new, &self.body),
         }

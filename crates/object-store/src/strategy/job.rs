@@ -15,6 +15,10 @@ pub(super) fn create(job: &mut Value) {
         ("controller-uid", &uid),
         ("batch.kubernetes.io/controller-uid", &uid),
     ];
+    // The job's own labels are its template's, unless it brings some.
+    let own = &job["metadata"]["labels"];
+    let shared = own.as_object().is_none_or(|labels| labels.is_empty())
+        || *own == job["spec"]["template"]["metadata"]["labels"];
     let template = &mut job["spec"]["template"]["metadata"]["labels"];
     if !template.is_object() {
         *template = json!({});
@@ -29,7 +33,7 @@ pub(super) fn create(job: &mut Value) {
     if selector["matchLabels"].get("batch.kubernetes.io/controller-uid").is_none() {
         selector["matchLabels"]["batch.kubernetes.io/controller-uid"] = json!(uid);
     }
-    if job["metadata"]["labels"].as_object().is_none_or(|labels| labels.is_empty()) {
+    if shared {
         job["metadata"]["labels"] = all;
     }
 }

@@ -79,10 +79,8 @@ impl Write<'_> {
 
     /// The object of a kind that says nothing yet.
     pub(crate) fn empty(&self) -> Result<Value, Status> {
-        let mut object = json!({"apiVersion": self.kind.api_version(), "kind": self.kind.kind});
-        decode::settle(self.typed(), &mut object)
-            .map_err(|mismatch| Status::internal(mismatch.to_string()))?;
-        Ok(object)
+        decode::blank(self.typed(), self.kind)
+            .map_err(|mismatch| Status::internal(mismatch.to_string()))
     }
 
     /// What an applied configuration makes of the newest version; of nothing, if there is none.
@@ -128,7 +126,6 @@ impl Write<'_> {
             ("", "Namespace") => namespace(object),
             ("", "PersistentVolume") => within(object, "status")["phase"] = json!("Pending"),
             ("batch", "Job") => job::create(object),
-            ("apps", "DaemonSet") => template_generation(object, 1),
             _ => {}
         }
         self.check(object, None)

@@ -33,11 +33,14 @@ fn families(spec: &mut Value) {
     if !spec.is_object() || spec["type"] == "ExternalName" {
         return;
     }
+    // Whoever lists the endpoints of such a service by hand may use both families.
+    let by_hand = spec["clusterIP"] == "None"
+        && spec["selector"].as_object().is_none_or(|labels| labels.is_empty());
     if spec.get("ipFamilies").is_none() {
-        spec["ipFamilies"] = json!(["IPv4"]);
+        spec["ipFamilies"] = if by_hand { json!(["IPv4", "IPv6"]) } else { json!(["IPv4"]) };
     }
     if spec.get("ipFamilyPolicy").is_none() {
-        spec["ipFamilyPolicy"] = json!("SingleStack");
+        spec["ipFamilyPolicy"] = json!(if by_hand { "RequireDualStack" } else { "SingleStack" });
     }
     let address = spec["clusterIP"].as_str().unwrap_or("").to_owned();
     if address.is_empty() {

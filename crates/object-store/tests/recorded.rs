@@ -1,0 +1,236 @@
+//! Requests, and what kube-apiserver 1.34.3 (without controllers) answered: the store answers the same, but for what differs
+//! from run to run (uids, times, versions) and what this cluster leaves to others (addresses of services, protection of claims).
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::sync::Arc;
+
+use apimachinery::decode::{self, FieldValidation};
+use apimachinery::patch::{Patch, PatchType};
+use apimachinery::{Key, Kind, Meta, Status};
+use object_store::{Part, Store, WriteOptions};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const WRITES: &str = include_str!("recorded/writes.json");
+
+#[derive(Deserialize)]
+struct Scenario {
+    name: String,
+    steps: Vec<Step>,
+}
+
+#[derive(Deserialize)]
+struct Step {
+    method: String,
+    path: String,
+    query: String,
+    r#type: String,
+    body: Option<Value>,
+    text: Option<String>,
+    code: u16,
+    answer: Value,
+    warnings: Vec<String>,
+}
+
+impl Step {
+    fn bytes(&self) -> Vec<u8> {
+        match &self.text {
+            Some(text) => text.clone().into_bytes(),
+            None => self.body.as_ref().map(Value::to_string).unwrap_or_default().into_bytes(),
+        }
+    }
+
+    fn query(&self, name: &str) -> Option<&str> {
+        let pairs = self.query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+}
+
+/// What a path names: kind, namespace, name, subresource.
+fn target(store: &Store, path: &str) -> (Arc<Kind>, String, String, String) {
+    let mut parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+    let group = if parts.remove(0) == "api" { "" } else { parts.remove(0) };
+    parts.remove(0);
+    let namespace = if parts.len() > 2 && parts[0] == "namespaces" {
+        parts.remove(0);
+        parts.remove(0)
+    } else {
+        ""
+    };
+    let part = |at: usize| parts.get(at).copied().unwrap_or("").to_owned();
+    (store.kind(group, parts[0]), namespace.to_owned(), part(1), part(2))
+}
+
+fn answer(store: &Store, step: &Step) -> Result<(Value, Vec<String>), Status> {
+    let (kind, namespace, name, below) = target(store, &step.path);
+    let schema = store.schema(&kind);
+    let validation = FieldValidation::parse(step.query("fieldValidation").unwrap_or(""))?;
+    let options = WriteOptions {
+        manager: Some(step.query("fieldManager").unwrap_or("rec").to_owned()),
+        part: if below == "status" { Part::Status } else { Part::Main },
+        dry_run: step.query("dryRun").is_some(),
+        ..WriteOptions::default()
+    };
+    let key = Key::namespaced(&namespace, &name);
+    let placed = |mut object: Value| {
+        if !namespace.is_empty() {
+            object.metadata_mut().insert("namespace".to_owned(), json!(namespace));
+        }
+        object
+    };
+    if step.method == "PATCH" {
+        let how = PatchType::of_media_type(&step.r#type).unwrap();
+        if how == PatchType::Apply {
+            let config = step.body.clone().unwrap();
+            let force = step.query("force") == Some("true");
+            let (object, _) = store.apply(&kind, &key, &config, force, &options)?;
+            return Ok((object.value().clone(), Vec::new()));
+        }
+        let patch = Patch::read(how, &step.bytes(), schema.is_custom())?;
+        let mut warnings = Vec::new();
+        let object = store.update(&kind, &key, &options, &mut |old| {
+            let patched = patch.apply(&kind, schema.typed(), old, validation)?;
+            warnings = patched.warnings;
+            Ok(patched.object)
+        })?;
+        return Ok((object.value().clone(), warnings));
+    }
+    let decoded = decode::object(&kind, schema.typed(), &step.bytes(), validation)?;
+    let object = placed(decoded.object);
+    let stored = match step.method.as_str() {
+        "POST" => store.create(&kind, object, &options)?,
+        _ => store.replace(&kind, &object, &options)?,
+    };
+    Ok((stored.value().clone(), decoded.warnings))
+}
+
+/// What is the same in every run.
+fn constant(value: &Value) -> Value {
+    let uid = value["metadata"]["uid"].as_str().unwrap_or("no uid").to_owned();
+    let mut value = value.clone();
+    for field in ["uid", "resourceVersion", "creationTimestamp"] {
+        if let Some(metadata) = value["metadata"].as_object_mut() {
+            metadata.remove(field);
+        }
+    }
+    match value["kind"].as_str() {
+        Some("Service") if value["spec"]["clusterIP"] != "None" => {
+            for field in ["clusterIP", "clusterIPs"] {
+                value["spec"].as_object_mut().unwrap().remove(field);
+            }
+        }
+        Some("PersistentVolumeClaim") => {
+            value["metadata"].as_object_mut().unwrap().remove("finalizers");
+        }
+        // The text of the whole object, with its uid and times.
+        Some("Status") if value["details"]["causes"][0]["field"] == "patch" => {
+            for at in ["/message", "/details/causes/0/message"] {
+                let text = value.pointer_mut(at).unwrap();
+                let end = text.as_str().unwrap().rsplit("\": ").next().unwrap().to_owned();
+                *text = json!(end);
+            }
+        }
+        _ => {}
+    }
+    let mut text = value.to_string().replace(&uid, "UID");
+    let times = written_times(&text);
+    for time in times {
+        text = text.replace(&time, "TIME");
+    }
+    let mut value: Value = serde_json::from_str(&text).unwrap();
+    tidy(&mut value);
+    value
+}
+
+/// Times of this year or later: written now, by them or by us.
+fn written_times(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = text
+        .match_indices("\"time\":\"")
+        .filter_map(|(at, mark)| text.get(at + mark.len()..at + mark.len() + 20).map(str::to_owned))
+        .collect();
+    found.dedup();
+    found
+}
+
+/// Without nulls, and managed fields in an order that does not depend on times.
+fn tidy(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            if let Some(Value::Array(managed)) = map.get_mut("managedFields") {
+                managed.sort_by_key(|one| {
+                    format!("{}{}{}", one["operation"], one["manager"], one["subresource"])
+                });
+            }
+            map.values_mut().for_each(tidy);
+        }
+        Value::Array(list) => list.iter_mut().for_each(tidy),
+        _ => {}
+    }
+}
+
+/// Where two values differ.
+fn differences(path: &str, theirs: &Value, ours: &Value, into: &mut Vec<String>) {
+    match (theirs, ours) {
+        (Value::Object(one), Value::Object(two)) => {
+            let mut names: Vec<&String> = one.keys().chain(two.keys()).collect();
+            names.sort_unstable();
+            names.dedup();
+            for name in names {
+                let none = Value::Null;
+                let pair = (one.get(name).unwrap_or(&none), two.get(name).unwrap_or(&none));
+                differences(&format!("{path}.{name}"), pair.0, pair.1, into);
+            }
+        }
+        (Value::Array(one), Value::Array(two)) if one.len() == two.len() => {
+            for (at, (one, two)) in one.iter().zip(two).enumerate() {
+                differences(&format!("{path}[{at}]"), one, two, into);
+            }
+        }
+        (one, two) if one == two => {}
+        (one, two) => into.push(format!("{path}\n      theirs: {one}\n      ours:   {two}")),
+    }
+}
+
+fn replay(text: &str) -> (usize, Vec<String>) {
+    let scenarios: Vec<Scenario> = serde_json::from_str(text).unwrap();
+    let only = std::env::var("ONLY").unwrap_or_default();
+    let (mut count, mut wrong) = (0, Vec::new());
+    for scenario in scenarios.iter().filter(|one| one.name.contains(&only)) {
+        let store = Store::default();
+        let namespace = json!({"metadata": {"name": "default"}});
+        store.create(&store.kind("", "namespaces"), namespace, &WriteOptions::default()).unwrap();
+        for (at, step) in scenario.steps.iter().enumerate() {
+            count += 1;
+            let (ours, warnings) = match answer(&store, step) {
+                Ok((object, warnings)) => (object, warnings),
+                Err(status) => (status.to_json(), Vec::new()),
+            };
+            let mut found = Vec::new();
+            differences("", &constant(&step.answer), &constant(&ours), &mut found);
+            let theirs: Vec<&String> =
+                step.warnings.iter().filter(|one| one.contains(" field \"")).collect();
+            if theirs != warnings.iter().collect::<Vec<_>>() {
+                found.push(format!(
+                    "warnings\n      theirs: {theirs:?}\n      ours:   {warnings:?}"
+                ));
+            }
+            if !found.is_empty() {
+                let (name, method, path) = (&scenario.name, &step.method, &step.path);
+                let found = found.join("\n    ");
+                wrong.push(format!(
+                    "{name}, step {at} ({method} {path}, {}):\n    {found}",
+                    step.code
+                ));
+            }
+        }
+    }
+    (count, wrong)
+}
+
+#[test]
+fn writes_are_answered_as_by_the_real_server() {
+    let (count, wrong) = replay(WRITES);
+    assert!(wrong.is_empty(), "{} of {count} answers differ\n{}", wrong.len(), wrong.join("\n"));
+    assert!(count >= 60 || std::env::var("ONLY").is_ok());
+}
