@@ -74,6 +74,7 @@ impl Provider for Kind {
         if Self::exists()? {
             command.args(["export", "kubeconfig", "--name", NAME]);
         } else {
+            anstream::eprintln!("kind creates a cluster: one to three minutes");
             let config = self.paths.root.join("clusters/kind/cluster.yaml");
             command.args(["create", "cluster", "--wait", "120s", "--config"]).arg(config);
         }
