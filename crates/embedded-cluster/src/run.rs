@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use api_server::{Certificates, Config, NoNodes};
-use object_store::Store;
+use object_store::{Store, System};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -41,7 +41,7 @@ async fn serve(args: &crate::Run, file: &ClusterFile, folder: &Folder) -> Result
     let token = folder.token()?;
     let certificates = folder.certificates()?;
     folder.write_kubeconfig(port, &certificates.authority, &token)?;
-    let store = Store::default();
+    let store = Store::open(&folder.join("objects"), System)?;
     object_store::bootstrap(&store, Ipv4Addr::LOCALHOST, port)?;
     let (stop, stopped) = watch::channel(false);
     let controllers = tokio::spawn(controllers::run(

@@ -105,7 +105,8 @@ fn paths(cli: &Cli) -> Result<Paths> {
         Some(root) => root.clone(),
         None => std::env::current_dir()?,
     };
-    Ok(Paths { root, programs })
+    // What is printed is pasted into shells that stand elsewhere.
+    Ok(Paths { root: std::path::absolute(root)?, programs: std::path::absolute(programs)? })
 }
 
 /// What the cluster says of itself.
