@@ -36,7 +36,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Fetch and list the course's models
+    /// Fetch and list the course's models, and measure how fast they are here
     #[command(subcommand)]
     Model(ModelCommand),
     /// Put load on a server, and see what its users would see (`cargo xtask load --help`)
@@ -182,6 +182,12 @@ pub(crate) enum ModelCommand {
     Path {
         /// Which; by default the one that the labs use
         name: Option<String>,
+    },
+    /// Measure this machine with the model of the labs, so that it can be simulated as the device `cpu`
+    Calibrate {
+        /// Threads of the model; by default one a core
+        #[arg(long)]
+        threads: Option<std::num::NonZeroUsize>,
     },
 }
 

@@ -1,6 +1,7 @@
 //! The programs that are built when they are first needed: model store, load generator, book, benches.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -22,9 +23,26 @@ pub(crate) fn model(root: &Path, command: &ModelCommand, stop: &Stop) -> Result<
         ModelCommand::Pull { name } => ("pull", name.as_deref()),
         ModelCommand::List => ("list", None),
         ModelCommand::Path { name } => ("path", name.as_deref()),
+        ModelCommand::Calibrate { threads } => return calibrate(root, *threads, stop),
     };
     let mut command = program(root, "model-store", "about a minute");
     command.arg(arguments.0).args(arguments.1);
+    status(run(&mut command, stop)?)
+}
+
+/// `cargo xtask model calibrate`: with the reference, so that the device does not depend on what a learner counts.
+fn calibrate(root: &Path, threads: Option<NonZeroUsize>, stop: &Stop) -> Result<u8> {
+    let (model, _) = lab_model(root, stop).map_err(anyhow::Error::msg)?;
+    let target = target_dir(root);
+    if !target.join("debug/sol01-calibrate").exists() {
+        anstream::eprintln!("building the engine: some minutes the first time");
+    }
+    let mut command = cargo(root, &target);
+    command.args(["run", "--quiet", "-p", "sol01-triage", "--bin", "sol01-calibrate"]);
+    command.args(["--features", "live", "--", "--model", &model]);
+    if let Some(threads) = threads {
+        command.args(["--threads", &threads.to_string()]);
+    }
     status(run(&mut command, stop)?)
 }
 

@@ -59,9 +59,9 @@ impl Cache {
         Self { root }
     }
 
-    /// `$LLM_LAB_CACHE`, else `llm-systems-lab` in the system's cache folder.
+    /// Where the course keeps things on this machine.
     pub(crate) fn from_environment() -> Result<Self, StoreError> {
-        root(|name| std::env::var_os(name).map(PathBuf::from)).map(Self::new)
+        lab_cache::root().map(Self::new).ok_or(StoreError::NoCache)
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -173,50 +173,10 @@ fn stamp_of(model: &Model, metadata: &Metadata) -> Stamp {
     }
 }
 
-/// The cache folder, by the variables of an environment.
-fn root(variable: impl Fn(&str) -> Option<PathBuf>) -> Result<PathBuf, StoreError> {
-    let set = |name: &str| variable(name).filter(|path| !path.as_os_str().is_empty());
-    if let Some(root) = set("LLM_LAB_CACHE") {
-        return Ok(root);
-    }
-    let home = set("HOME");
-    let system = if cfg!(target_os = "macos") {
-        home.map(|home| home.join("Library/Caches"))
-    } else if cfg!(windows) {
-        set("LOCALAPPDATA")
-    } else {
-        // The XDG specification: a relative path is to be ignored.
-        let xdg = set("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        xdg.or_else(|| home.map(|home| home.join(".cache")))
-    };
-    system.map(|folder| folder.join("llm-systems-lab")).ok_or(StoreError::NoCache)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::catalogue::tests::model_of;
-
-    fn root_with(variables: &[(&str, &str)]) -> Result<PathBuf, StoreError> {
-        root(|name| {
-            let found = variables.iter().find(|(key, _)| *key == name);
-            found.map(|(_, value)| PathBuf::from(value))
-        })
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn the_cache_is_where_the_environment_says() {
-        let rule = |variables: &[(&str, &str)]| root_with(variables).unwrap();
-        let home = ("HOME", "/home/ada");
-        assert_eq!(rule(&[("LLM_LAB_CACHE", "/big"), home]), Path::new("/big"));
-        let xdg = ("XDG_CACHE_HOME", "/var/xdg");
-        assert_eq!(rule(&[xdg, home]), Path::new("/var/xdg/llm-systems-lab"));
-        let expected = Path::new("/home/ada/.cache/llm-systems-lab");
-        assert_eq!(rule(&[home]), expected);
-        assert_eq!(rule(&[("LLM_LAB_CACHE", ""), ("XDG_CACHE_HOME", "x"), home]), expected);
-        assert!(matches!(root_with(&[]), Err(StoreError::NoCache)));
-    }
 
     #[test]
     fn a_cached_file_is_ready_until_it_changes() {

@@ -7,6 +7,7 @@
 mod arrival;
 mod bench_serve;
 mod calibrate;
+mod calibration;
 mod catalogue;
 mod cost;
 mod device;
@@ -28,6 +29,7 @@ mod virtual_executor;
 pub use arrival::{Arrival, Prompt};
 pub use bench_serve::bench_serve_arrivals;
 pub use calibrate::{CalibrationError, Roofs, Sample, calibrate};
+pub use calibration::{Calibration, CalibrationTextError, MeasuredStep, RoofFigures, THIS_MACHINE};
 pub use cost::{Limit, LinearCost, StepCost, StepTime};
 pub use device::{DeviceSpec, Host, Link};
 pub use fault::{Fault, FaultKind};

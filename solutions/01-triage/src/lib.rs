@@ -14,6 +14,7 @@
 //! All of it is pure: functions of their arguments, on the seams of `serving`. The engine that
 //! serves a real model with these parts is `src/bin/engine.rs`.
 
+pub mod calibration;
 pub mod chunked;
 pub mod continuous;
 pub mod evidence;

@@ -3,9 +3,10 @@
 use std::str::FromStr;
 
 use serving::{LimitError, SchedulerLimits};
-use simulation::{DeviceSpec, ModelShape};
+use simulation::{DeviceSpec, ModelShape, THIS_MACHINE};
 
 use crate::Roofline;
+use crate::calibration::{NotCalibrated, this_machine};
 
 /// Devices with at least so much memory get the large token budget.
 const LARGE_MEMORY: f64 = 70.0 * (1u64 << 30) as f64;
@@ -23,10 +24,22 @@ pub struct Placement {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlacementError {
     /// No such device.
-    #[error("no device is called `{name}`; there are {}", join(DeviceSpec::names()))]
+    #[error(
+        "no device is called `{name}`; there are {}, and `{THIS_MACHINE}`",
+        join(DeviceSpec::names())
+    )]
     Device {
         /// What was asked for.
         name: String,
+    },
+    /// This machine was asked for, and is not known.
+    #[error(transparent)]
+    NotCalibrated(#[from] NotCalibrated),
+    /// More than one of this machine was asked for.
+    #[error("there is only one `{THIS_MACHINE}`: it cannot share a model with {gpus}")]
+    Several {
+        /// How many.
+        gpus: usize,
     },
     /// No such model.
     #[error("no model is called `{name}`; there are {}", join(ModelShape::names()))]
@@ -49,7 +62,7 @@ fn join(names: impl Iterator<Item = &'static str>) -> String {
 }
 
 impl Placement {
-    /// A model of the catalogue on `gpus` devices of the catalogue.
+    /// A model of the catalogue on `gpus` devices of the catalogue, or on this machine.
     ///
     /// # Errors
     /// [`PlacementError`] names what is not there.
@@ -59,18 +72,22 @@ impl Placement {
         Self::of_shape(device, model, shape, gpus)
     }
 
-    /// A model of this shape on `gpus` devices of the catalogue.
+    /// A model of this shape on `gpus` devices of the catalogue, or on this machine.
     ///
     /// # Errors
-    /// [`PlacementError::Device`].
+    /// [`PlacementError::Device`], [`PlacementError::NotCalibrated`], [`PlacementError::Several`].
     pub fn of_shape(
         device: &str,
         model: &str,
         shape: ModelShape,
         gpus: usize,
     ) -> Result<Self, PlacementError> {
-        let device = DeviceSpec::named(device)
-            .ok_or_else(|| PlacementError::Device { name: device.to_owned() })?;
+        let device = match device {
+            THIS_MACHINE if gpus > 1 => return Err(PlacementError::Several { gpus }),
+            THIS_MACHINE => this_machine()?.device(),
+            _ => DeviceSpec::named(device)
+                .ok_or_else(|| PlacementError::Device { name: device.to_owned() })?,
+        };
         let roofline = Roofline::new(shape, device).with_gpus(gpus);
         Ok(Self { model: model.to_owned(), roofline })
     }
@@ -99,11 +116,9 @@ impl FromStr for Placement {
     fn from_str(text: &str) -> Result<Self, PlacementError> {
         let form = || PlacementError::Form { text: text.to_owned() };
         let (device, model) = text.split_once(':').ok_or_else(form)?;
-        if let Ok(placement) = Self::named(device, model, 1) {
-            return Ok(placement);
-        }
-        // A model's own name may end in an x and a number: so this comes second.
-        if let Some((model, gpus)) = model.rsplit_once('x')
+        // A model's own name may end in an x and a number: so that comes second.
+        if ModelShape::named(model).is_none()
+            && let Some((model, gpus)) = model.rsplit_once('x')
             && let Ok(gpus) = gpus.parse()
         {
             return if gpus == 0 { Err(form()) } else { Self::named(device, model, gpus) };

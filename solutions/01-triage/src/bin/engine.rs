@@ -36,7 +36,8 @@ const SIMULATED_LEN: usize = 32_768;
   engine --model SmolLM2-135M-Instruct.Q4_1.gguf --max-num-seqs 8 --port 8000
   engine --model tiny --scheduler static --pool contiguous
   engine --sim h100:qwen2.5-7b
-  engine --sim h100:llama-3.1-70bx4 --max-num-seqs 128")]
+  engine --sim h100:llama-3.1-70bx4 --max-num-seqs 128
+  engine --sim cpu:smollm2-135m       (this machine, after `cargo xtask model calibrate`)")]
 struct Args {
     #[command(flatten)]
     serve: ServeArgs,

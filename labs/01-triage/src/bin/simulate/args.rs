@@ -16,7 +16,7 @@ use simulation::Slo;
   simulate --model llama-3.1-70b --tensor-parallel 4 --trace mooncake.jsonl
   simulate --list")]
 pub(crate) struct Args {
-    /// Device, by name (see --list)
+    /// Device, by name (see --list); `cpu` is this machine, once `cargo xtask model calibrate` has measured it
     #[arg(long, default_value = "h100")]
     pub(crate) device: String,
     /// Model, by name (see --list)

@@ -3,16 +3,23 @@
 use std::io::{Result, Write};
 use std::time::Duration;
 
-use simulation::{DeviceSpec, Limit, ModelShape, Report, Spread, Summary};
+use simulation::{DeviceSpec, Limit, ModelShape, Report, Spread, Summary, THIS_MACHINE};
 use sol01_triage::Placement;
+use sol01_triage::calibration::{COMMAND, this_machine};
 
 /// The devices and models that have a name.
 pub(crate) fn list(out: &mut impl Write) -> Result<()> {
     writeln!(out, "{:<14}{:>9}{:>10}{:>11}", "device", "TFLOP/s", "GB/s", "memory GiB")?;
-    for device in DeviceSpec::names().filter_map(DeviceSpec::named) {
+    let this = this_machine().map(|calibration| calibration.device());
+    let known = DeviceSpec::names().filter_map(DeviceSpec::named);
+    for device in known.chain(this.as_ref().ok().cloned()) {
         let (tflops, gb) = (device.flops / 1e12, device.bandwidth / 1e9);
         let gib = device.memory / (1u64 << 30) as f64;
-        writeln!(out, "{:<14}{tflops:>9.0}{gb:>10.0}{gib:>11.1}", device.name)?;
+        let digits = if tflops < 10.0 { 2 } else { 0 };
+        writeln!(out, "{:<14}{tflops:>9.digits$}{gb:>10.0}{gib:>11.1}", device.name)?;
+    }
+    if this.is_err() {
+        writeln!(out, "{THIS_MACHINE:<14}this machine: {COMMAND}")?;
     }
     writeln!(out, "\n{:<14}{:>9}{:>10}{:>11}", "model", "billion", "layers", "KV B/token")?;
     for name in ModelShape::names() {
