@@ -8,3 +8,4 @@ mod faults;
 mod load;
 mod open_loop;
 mod own_server;
+mod sink;

@@ -99,7 +99,7 @@ impl Client {
                 let tokens = number(body, b"\"max_tokens\":").unwrap_or(DEFAULT_TOKENS);
                 let tokens = tokens.clamp(1, MAX_TOKENS);
                 let prompt_tokens = length.div_ceil(5);
-                if memmem::find(body, b"\"stream\":true").is_some() {
+                if value(body, b"\"stream\":").is_some_and(|value| value.starts_with(b"true")) {
                     self.stream = Some(Stream { chat, prompt_tokens, tokens, sent: 0 });
                 } else {
                     push_whole(&mut self.output, &completion(chat, prompt_tokens, tokens));
@@ -216,10 +216,14 @@ fn content_length(headers: &[httparse::Header<'_>]) -> io::Result<usize> {
     }
 }
 
-/// The number behind `key` in a JSON text that has it once.
+/// What stands behind `key`, and its blanks, in a JSON text that has it once.
+fn value<'a>(body: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    Some(body[memmem::find(body, key)? + key.len()..].trim_ascii_start())
+}
+
+/// The number behind `key`.
 fn number(body: &[u8], key: &[u8]) -> Option<usize> {
-    let rest = &body[memmem::find(body, key)? + key.len()..];
-    let rest = rest.trim_ascii_start();
-    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
-    std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()
+    let value = value(body, key)?;
+    let digits = value.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    std::str::from_utf8(&value[..digits]).ok()?.parse().ok()
 }
