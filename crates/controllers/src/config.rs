@@ -3,8 +3,12 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::metrics::{Metrics, NoMetrics};
+
+/// How long a node may be silent (kube-controller-manager's default since 1.32).
+const NODE_GRACE: Duration = Duration::from_secs(50);
 
 /// What the controllers need to know of the cluster that they run in.
 #[derive(Clone)]
@@ -17,6 +21,8 @@ pub struct Config {
     pub root_ca: Option<String>,
     /// Where volumes for claims are made. The directory of a claim is made by whoever mounts it.
     pub volume_directory: PathBuf,
+    /// How long a node may be silent before it counts as unreachable.
+    pub node_grace: Duration,
     /// What autoscalers read.
     pub metrics: Arc<dyn Metrics>,
 }
@@ -28,6 +34,7 @@ impl Default for Config {
             service_network: Ipv4Addr::new(127, 96, 0, 0),
             root_ca: None,
             volume_directory: std::env::temp_dir().join("volumes"),
+            node_grace: NODE_GRACE,
             metrics: Arc::new(NoMetrics),
         }
     }

@@ -6,15 +6,25 @@
 
 #![allow(dead_code, unused_imports, reason = "controllers that use these follow")]
 
+mod accounts;
 mod action;
+mod addresses;
+mod budget;
 mod config;
 mod controller;
+mod daemon_set;
 mod deployment;
+mod endpoints;
 mod events;
 mod execute;
 mod fields;
+mod garbage;
+mod history;
+mod job;
 mod manager;
 mod metrics;
+mod namespace;
+mod nodes;
 mod owner;
 mod pod;
 mod quantity;
@@ -23,7 +33,10 @@ mod replica_set;
 mod resource;
 mod scheduler;
 mod selector;
+mod stateful_set;
+mod template;
 mod view;
+mod volumes;
 
 use std::time::Duration;
 
@@ -65,7 +78,20 @@ fn all(config: &Config) -> Vec<Box<dyn Controller>> {
     vec![
         Box::new(deployment::Deployments),
         Box::new(replica_set::ReplicaSets),
+        Box::new(stateful_set::StatefulSets),
+        Box::new(daemon_set::DaemonSets::default()),
+        Box::new(job::Jobs),
+        Box::new(budget::Budgets),
         Box::new(scheduler::Scheduler::new(config.seed)),
+        Box::new(addresses::Addresses::new(config.service_network)),
+        Box::new(endpoints::EndpointsController::default()),
+        Box::new(accounts::Accounts::new(config.root_ca.clone())),
+        Box::new(volumes::Volumes::new(config.volume_directory.clone())),
+        Box::new(nodes::Health::new(config.node_grace)),
+        Box::new(nodes::Eviction),
+        Box::new(nodes::PodGc::default()),
+        Box::new(namespace::Namespaces::default()),
+        Box::new(garbage::Garbage::default()),
     ]
 }
 

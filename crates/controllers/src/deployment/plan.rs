@@ -5,10 +5,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::conditions::{self, condition};
-use super::sets::{self, DESIRED, HASH, MAX, REVISION, Wanted, size};
+use super::sets::{self, DESIRED, MAX, REVISION, Wanted, size};
 use crate::action::{Action, Event, Plan};
 use crate::fields::Fields;
 use crate::resource::{DEPLOYMENTS, REPLICA_SETS};
+use crate::template::{self, HASH};
 use crate::{owner, pod, selector};
 
 /// A deployment with its sets, as they are and as this plan makes them.
@@ -215,7 +216,7 @@ impl<'a> Rollout<'a> {
             return;
         }
         let collisions = self.status.int("collisionCount");
-        let hash = sets::hash(self.deployment.at("spec/template"), collisions);
+        let hash = template::hash(self.deployment.at("spec/template"), collisions);
         let name = format!("{}-{hash}", self.deployment.name());
         if self.taken.contains(&name) {
             // Another template with the same hash, or somebody else's set: take another name next time.

@@ -6,15 +6,12 @@ use apimachinery::Meta;
 use serde_json::{Value, json};
 
 use crate::fields::{Fields, share};
+use crate::template::plain;
 
-pub(super) const HASH: &str = "pod-template-hash";
 pub(super) const REVISION: &str = "deployment.kubernetes.io/revision";
 pub(super) const REVISION_HISTORY: &str = "deployment.kubernetes.io/revision-history";
 pub(super) const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
 pub(super) const MAX: &str = "deployment.kubernetes.io/max-replicas";
-
-/// The letters of a template's hash: those that Kubernetes takes for random names.
-const LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
 /// What a deployment asks for.
 #[derive(Clone, Copy, Debug)]
@@ -86,52 +83,4 @@ pub(super) fn newest_of<'a>(deployment: &Value, sets: &[&'a Value]) -> Option<&'
         sets.iter().copied().filter(|set| plain(set.at("spec/template")) == template).collect();
     fitting.sort_by(|a, b| by_age(a, b));
     fitting.first().copied()
-}
-
-/// A template without its hash, and without fields that say nothing.
-fn plain(template: &Value) -> Value {
-    let mut template = tidy(template);
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.remove(HASH);
-        if labels.is_empty()
-            && let Some(metadata) = template["metadata"].as_object_mut()
-        {
-            metadata.remove("labels");
-        }
-    }
-    template
-}
-
-fn tidy(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let kept = map.iter().map(|(name, value)| (name.clone(), tidy(value)));
-            Value::Object(kept.filter(|(_, value)| !says_nothing(value)).collect())
-        }
-        Value::Array(list) => Value::Array(list.iter().map(tidy).collect()),
-        other => other.clone(),
-    }
-}
-
-fn says_nothing(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(list) => list.is_empty(),
-        _ => false,
-    }
-}
-
-/// The hash of a template: FNV-1a over its canonical text and the number of collisions, in letters that make no words.
-pub(super) fn hash(template: &Value, collisions: Option<i64>) -> String {
-    let mut text = plain(template).to_string();
-    if let Some(collisions) = collisions {
-        text.push_str(&collisions.to_string());
-    }
-    let fnv = text
-        .bytes()
-        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    fnv.to_string()
-        .bytes()
-        .map(|digit| char::from(LETTERS[usize::from(digit) % LETTERS.len()]))
-        .collect()
 }

@@ -3,6 +3,7 @@
 //! The rules are those of kube-controller-manager 1.34, `pkg/controller/replicaset`.
 
 mod rank;
+pub(crate) use rank::first_to_go;
 #[cfg(test)]
 mod tests;
 

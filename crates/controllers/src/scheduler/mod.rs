@@ -35,7 +35,8 @@ use decide::Nominated;
 use queue::Pending;
 use snapshot::{PodInfo, Snapshot};
 
-pub(crate) use node_rules::tolerates_by;
+pub(crate) use node_rules::{has_untolerated, selects, tolerates_by};
+pub(crate) use snapshot::NodeInfo;
 
 const NAME: &str = "default-scheduler";
 

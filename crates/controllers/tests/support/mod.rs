@@ -171,15 +171,44 @@ impl Cluster {
     }
 }
 
+/// Nodes say that they are alive, unless they are labelled `dead`.
+async fn heartbeats(store: Store) {
+    let nodes = store.kind("", "nodes");
+    loop {
+        for node in store.select(&nodes, &Selection::default()) {
+            if node.value().label("dead").is_some() {
+                continue;
+            }
+            let now = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            let alive = &mut |old: &Value| {
+                let mut new = old.clone();
+                new["status"]["conditions"] = json!([
+                    {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": now},
+                ]);
+                Ok(new)
+            };
+            let options = WriteOptions::default().of(Part::Status);
+            let _ = store.update(&nodes, &node.key(), &options, alive);
+        }
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+}
+
 /// Runs pods that have a node: ready soon after they come, gone soon after they are asked to go. A pod whose image is `broken`
 /// never gets ready, one whose image is `done` ends well, one whose image is `fails` ends badly.
 async fn agent(store: Store) {
+    tokio::spawn(heartbeats(store.clone()));
     let pods = store.kind("", "pods");
     let mut watch = store.watch(&pods, Selection::default(), Some(0)).unwrap();
     loop {
         let change = watch.next().await.unwrap();
         let pod = change.object.value();
         if change.change == ChangeType::Deleted || pod["spec"]["nodeName"].is_null() {
+            continue;
+        }
+        let node = Key::cluster(pod["spec"]["nodeName"].as_str().unwrap());
+        let node = store.get(&store.kind("", "nodes"), &node);
+        if node.is_err() || node.is_ok_and(|node| node.value().label("dead").is_some()) {
             continue;
         }
         let (store, kind, key) = (store.clone(), Arc::clone(&pods), change.object.key());
