@@ -24,6 +24,8 @@ mod resource;
 mod reviews;
 mod route;
 mod server;
+mod spdy;
+mod streams;
 mod subresource;
 mod version;
 

@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) headers: http::HeaderMap,
     pub(crate) form: Form,
     pub(crate) body: bytes::Bytes,
+    /// What the connection becomes, if the client wants something else than HTTP.
+    pub(crate) upgrade: Option<hyper::upgrade::OnUpgrade>,
 }
 
 impl Request {
@@ -69,7 +71,7 @@ pub(crate) async fn answer(mut ask: Ask, target: Target) -> Answer {
     }
     let form = negotiate::form(&ask.parts.headers)?;
     let body = ask.read_body().await?;
-    let request = Request {
+    let mut request = Request {
         schema: ask.server.store.schema(kind),
         server: ask.server,
         kind: Arc::clone(kind),
@@ -79,10 +81,11 @@ pub(crate) async fn answer(mut ask: Ask, target: Target) -> Answer {
         headers: ask.parts.headers,
         form,
         body,
+        upgrade: ask.parts.extensions.remove(),
     };
     let method = ask.parts.method;
     if !target.below.is_empty() {
-        return subresource::answer(&request, &method, &target.below).await;
+        return subresource::answer(&mut request, &method, &target.below).await;
     }
     match (&method, request.name.is_some()) {
         (&Method::GET, false) if request.query.is_on("watch") => watch::watch(request),

@@ -10,9 +10,10 @@ use object_store::Part;
 
 use crate::answer::{Answer, no_such_method, no_such_resource};
 use crate::resource::{Request, get, patch, replace};
+use crate::streams;
 
 /// Answers a request for what is below an object.
-pub(crate) async fn answer(request: &Request, method: &Method, below: &[String]) -> Answer {
+pub(crate) async fn answer(request: &mut Request, method: &Method, below: &[String]) -> Answer {
     let [name] = below else { return Err(no_such_resource()) };
     let found = request.kind.subresources.iter().find(|one| one.path() == name);
     let Some(found) = found else { return Err(unknown(request, name)) };
@@ -29,6 +30,10 @@ pub(crate) async fn answer(request: &Request, method: &Method, below: &[String])
         (Subresource::Token, &Method::POST) => {
             Err(Status::not_implemented("tokens of service accounts"))
         }
+        (Subresource::Log, &Method::GET) => streams::log(request).await,
+        (Subresource::Exec, &Method::GET | &Method::POST) => streams::exec(request, false).await,
+        (Subresource::Attach, &Method::GET | &Method::POST) => streams::exec(request, true).await,
+        (Subresource::PortForward, &Method::GET | &Method::POST) => streams::forward(request).await,
         _ => Err(no_such_method()),
     }
 }

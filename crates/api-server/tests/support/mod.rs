@@ -6,6 +6,8 @@
     reason = "each test binary uses a part, and a test that cannot go on fails"
 )]
 
+pub mod host;
+
 use std::sync::Arc;
 
 use api_server::{Certificates, Config, NoNodes, NodeProxy};
@@ -59,6 +61,42 @@ impl Running {
         config.root_cert = Some(vec![authority.into_contents()]);
         config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
         kube::Client::try_from(config).unwrap()
+    }
+
+    /// Stores a pod that runs on a node.
+    pub fn add_pod(&self, name: &str, phase: &str) {
+        let pod = serde_json::json!({
+            "metadata": {"name": name, "namespace": "default", "labels": {"app": name}},
+            "spec": {"nodeName": "node-1", "containers": [{"name": "main", "image": "main"}]},
+            "status": {
+                "phase": phase,
+                "conditions": [{"type": "Ready", "status": "True"}],
+                "containerStatuses": [{"name": "main", "ready": true, "restartCount": 0, "image": "main", "imageID": "", "state": {"running": {}}}],
+            },
+        });
+        let options = object_store::WriteOptions::default().of(object_store::Part::Whole);
+        self.store.create(&self.store.kind("", "pods"), pod, &options).unwrap();
+    }
+
+    /// A file with what kubectl needs to know, which lives as long as what is returned.
+    pub fn kubeconfig(&self) -> tempfile::NamedTempFile {
+        use base64::Engine as _;
+        let authority =
+            base64::engine::general_purpose::STANDARD.encode(&self.certificates.authority);
+        let config = serde_json::json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://{}", self.address),
+                "certificate-authority-data": authority,
+            }}],
+            "users": [{"name": "admin", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+            "current-context": "test",
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), config.to_string()).unwrap();
+        file
     }
 
     /// Sends a request, and returns its status code and body.
