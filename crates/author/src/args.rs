@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use course::Course;
+use course::{Course, TaskId};
 use grader::{Stop, target_dir};
 
 use crate::{AuthorError, CheckOptions, check, exit_status, sync};
@@ -30,6 +30,9 @@ pub struct CheckArgs {
     /// Only this lab.
     #[arg(value_name = "LAB")]
     pub lab: Option<u32>,
+    /// Only this task, and others named like it: its checks, its region, its mutants.
+    #[arg(long = "task", value_name = "TASK")]
+    pub tasks: Vec<TaskId>,
     /// Seeds that the solutions must pass.
     #[arg(long, default_value_t = 5)]
     pub seeds: u64,
@@ -86,6 +89,7 @@ pub fn run_check(
     let course = Course::discover(root)?;
     let options = CheckOptions {
         lab: args.lab,
+        tasks: args.tasks.clone(),
         seeds: if args.full { FULL_SEEDS } else { args.seeds },
         repeats: if args.full { FULL_REPEATS } else { args.repeats },
         target: target_dir(root).join("author"),

@@ -8,7 +8,7 @@ use std::time::Instant;
 use course::{Course, Files, Lab, TaskId, empty_tasks, solution_files, starter};
 use grader::{BuildError, Check, CheckReport, Stop};
 
-use crate::mutants::{self, Mutant};
+use crate::mutants::{self, Loaded, Mutant};
 use crate::summary::{LabSummary, TaskSummary};
 use crate::workshop::{Ask, Built, Workshop};
 use crate::{AuthorError, Finding, judge, sync};
@@ -18,6 +18,8 @@ use crate::{AuthorError, Finding, judge, sync};
 pub struct CheckOptions {
     /// Only this lab; all where `None`.
     pub lab: Option<u32>,
+    /// Only these tasks, and only the labs that have them; all where empty.
+    pub tasks: Vec<TaskId>,
     /// Seeds that the reference must pass, from 1.
     pub seeds: u64,
     /// Runs of every pure check with one seed, which must agree.
@@ -26,6 +28,12 @@ pub struct CheckOptions {
     pub target: PathBuf,
     /// Show no spinner while something is built.
     pub quiet: bool,
+}
+
+impl CheckOptions {
+    fn asks_for(&self, task: TaskId) -> bool {
+        self.tasks.is_empty() || self.tasks.contains(&task)
+    }
 }
 
 /// The seed of every run that is not about seeds: what learners are graded with by default.
@@ -45,8 +53,13 @@ pub fn check(
         Some(number) => vec![course.lab(number).ok_or(AuthorError::NoLab(number))?],
         None => course.labs.iter().collect(),
     };
+    let known = |id: &&TaskId| labs.iter().any(|lab| lab.task(**id).is_some());
+    if let Some(&stranger) = options.tasks.iter().find(|id| !known(id)) {
+        return Err(AuthorError::NoTask(stranger));
+    }
     let mut summaries = Vec::new();
-    for lab in labs {
+    let asked = |lab: &&Lab| lab.tasks.iter().any(|task| options.asks_for(task.id));
+    for lab in labs.into_iter().filter(asked) {
         let mut proof = Proof::new(lab, options, stop, out);
         proof.sync(course)?;
         proof.chapters()?;
@@ -72,7 +85,8 @@ struct Proof<'a> {
 impl<'a> Proof<'a> {
     fn new(lab: &'a Lab, options: &'a CheckOptions, stop: &Stop, out: &'a mut dyn Write) -> Self {
         let workshop = Workshop::new(lab, options.target.clone(), options.quiet, stop);
-        let summary = LabSummary::new(lab);
+        let mut summary = LabSummary::new(lab);
+        summary.tasks.retain(|task| options.asks_for(task.id));
         Self { lab, options, workshop, summary, out, began: Instant::now() }
     }
 
@@ -116,7 +130,8 @@ impl<'a> Proof<'a> {
         let solution = solution_files(self.lab)?;
         let Some(sound) = self.solution(&solution)? else { return Ok(()) };
         self.starter(&sound)?;
-        for task in self.lab.tasks.iter().map(|task| task.id) {
+        let tasks = self.lab.tasks.iter().map(|task| task.id);
+        for task in tasks.filter(|task| self.options.asks_for(*task)) {
             self.emptied(&solution, task, &sound)?;
         }
         self.mutants(&solution, &sound)
@@ -129,7 +144,7 @@ impl<'a> Proof<'a> {
             return Ok(None);
         };
         let (pure, live): (Vec<Check>, Vec<Check>) =
-            self.workshop.checks(&built)?.into_iter().partition(|check| !check.live);
+            self.checks(&built)?.into_iter().partition(|check| !check.live);
         self.summary.live_checks = live.len();
         let findings = self.count(&pure, &live);
         self.step("checks", &format!("{} pure, {} live", pure.len(), live.len()), findings)?;
@@ -156,6 +171,13 @@ impl<'a> Proof<'a> {
         self.summary.repeats = self.options.repeats;
         self.step("repeats", &format!("{} runs agree", self.options.repeats), findings)?;
         Ok(Some(sound))
+    }
+
+    /// The checks of the tasks that are asked for.
+    fn checks(&self, built: &Built) -> Result<Vec<Check>, AuthorError> {
+        let mut checks = self.workshop.checks(built)?;
+        checks.retain(|check| self.options.asks_for(check.task));
+        Ok(checks)
     }
 
     /// Runs the solution with every seed; returns the names of the checks that fail with some.
@@ -197,7 +219,7 @@ impl<'a> Proof<'a> {
         };
         let reports = self.reports(&built, checks, SEED)?;
         let mut findings = judge::unknown("the starter", &reports);
-        findings.extend(judge::starter(self.lab, &reports));
+        findings.extend(self.asked(judge::starter(self.lab, &reports)));
         findings.extend(self.workshop.first_warning(&built)?.map(Finding::Warns));
         for task in &mut self.summary.tasks {
             task.red_on_starter = judge::red(&reports).contains(&task.id);
@@ -214,16 +236,31 @@ impl<'a> Proof<'a> {
         let Some(built) = self.build(&what, |shop| shop.build(files))? else { return Ok(()) };
         let reports = self.reports(&built, checks, SEED)?;
         let mut findings = judge::unknown(&what, &reports);
-        findings.extend(judge::emptied(self.lab, id, &reports));
+        findings.extend(self.asked(judge::emptied(self.lab, id, &reports)));
         let red: Vec<String> = judge::red(&reports).iter().map(ToString::to_string).collect();
         self.task(id).red_when_emptied.clone_from(&red);
         self.step(&what, &format!("red: {}", red.join(", ")), findings)
     }
 
+    /// Without what is only said because no check of a task was run that nobody asked for.
+    fn asked(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        findings.retain(|finding| match finding {
+            Finding::GreenStarter(task) | Finding::NeedlessNeed { task, .. } => {
+                self.options.asks_for(*task)
+            }
+            _ => true,
+        });
+        findings
+    }
+
     fn mutants(&mut self, files: &Files, checks: &[Check]) -> Result<(), AuthorError> {
         let mut good = Vec::new();
         let mut findings = Vec::new();
-        for mutant in mutants::load(self.lab)? {
+        let theirs = |mutant: &Loaded| match mutant {
+            Ok(mutant) => self.options.asks_for(mutant.task),
+            Err(_) => true,
+        };
+        for mutant in mutants::load(self.lab)?.into_iter().filter(theirs) {
             let applied = mutant.and_then(|mutant| match mutant.apply(self.lab, files) {
                 Ok(files) => Ok((mutant, files)),
                 Err(error) => Err((mutant.file, error)),

@@ -17,6 +17,9 @@ pub enum AuthorError {
     /// No such lab.
     #[error("there is no lab {0}")]
     NoLab(u32),
+    /// No such task among the labs to check.
+    #[error("there is no task {0} to check")]
+    NoTask(course::TaskId),
     /// A file cannot be written.
     #[error("cannot write {}: {source}", file.display())]
     Write {

@@ -6,6 +6,7 @@ mod common;
 
 use author::{CheckOptions, LabSummary, check, exit_status, sync};
 use common::Fixture;
+use course::TaskId;
 use grader::Stop;
 
 const SOLUTION: &str = "solutions/01-fixture/src";
@@ -13,10 +14,20 @@ const MUTANTS: &str = "solutions/01-fixture/mutants";
 
 /// Syncs and checks; returns the summary and all that was printed.
 fn prove(fixture: &Fixture, seeds: u64, repeats: usize) -> (LabSummary, String) {
+    prove_tasks(fixture, &[], seeds, repeats)
+}
+
+fn prove_tasks(
+    fixture: &Fixture,
+    tasks: &[TaskId],
+    seeds: u64,
+    repeats: usize,
+) -> (LabSummary, String) {
     let course = fixture.course();
     sync::write(&course, &sync::compare(&course).unwrap(), false).unwrap();
     let target = fixture.path("target/build");
-    let options = CheckOptions { lab: None, seeds, repeats, target, quiet: true };
+    let options =
+        CheckOptions { lab: None, tasks: tasks.to_vec(), seeds, repeats, target, quiet: true };
     let mut out = Vec::new();
     let mut summaries = check(&course, &options, &Stop::new(), &mut out).unwrap();
     let printed = String::from_utf8(out).unwrap();
@@ -37,6 +48,26 @@ fn a_sound_lab_holds_every_proof() {
     // Each mutant's line names the check that rejects it.
     let hang = printed.lines().find(|line| line.contains("mutant 1.2 loops_forever")).unwrap();
     assert!(hang.contains("rejected by \"has none of nothing\""), "{hang}");
+}
+
+#[test]
+fn one_task_is_proved_alone() {
+    let fixture = Fixture::new();
+    // Both are wrong; only the second is asked about.
+    fixture.write(&format!("{MUTANTS}/1.1/survivor.patch"), "Why.\n");
+    let two = TaskId { lab: 1, task: 2 };
+    let (summary, printed) = prove_tasks(&fixture, &[two], 2, 1);
+    assert_eq!(summary.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), [two]);
+    assert!(summary.tasks[0].red_on_starter && summary.tasks[0].killed >= 5, "{printed}");
+    assert!(!printed.contains("mutant 1.1") && !printed.contains("only 1.1"), "{printed}");
+    assert_eq!(findings(&summary), Vec::<String>::new(), "{printed}");
+
+    let course = fixture.course();
+    let (lab, tasks) = (None, vec![TaskId { lab: 1, task: 9 }]);
+    let target = fixture.path("target/build");
+    let options = CheckOptions { lab, tasks, seeds: 1, repeats: 1, target, quiet: true };
+    let error = check(&course, &options, &Stop::new(), &mut Vec::new()).unwrap_err();
+    assert_eq!(error.to_string(), "there is no task 1.9 to check");
 }
 
 #[test]
@@ -118,7 +149,8 @@ fn a_starter_that_is_out_of_date_is_named() {
     fixture.edit(&format!("{SOLUTION}/tally.rs"), "self.count += 1;", "self.count += one;");
     let course = fixture.course();
     let target = fixture.path("target/build");
-    let options = CheckOptions { lab: Some(1), seeds: 0, repeats: 1, target, quiet: true };
+    let (lab, tasks) = (Some(1), Vec::new());
+    let options = CheckOptions { lab, tasks, seeds: 0, repeats: 1, target, quiet: true };
     let summaries = check(&course, &options, &Stop::new(), &mut Vec::new()).unwrap();
     let first = findings(&summaries[0]).swap_remove(0);
     assert_eq!(first, "labs/01-fixture/Cargo.toml is out of date: run `cargo xtask author sync`");
