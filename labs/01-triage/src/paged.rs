@@ -8,25 +8,14 @@
 //! tokens are not compared on a hit. A fast 64-bit hash would need that comparison, or a client
 //! could forge a collision and read another client's cache (vLLM: CVE-2025-25183).
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-
 use serving::{
     BlockId, BlockPool, BlockTable, OutOfBlocks, PoolStats, SequenceId, SequenceMap, TokenId,
     blocks_for,
 };
 use sha2::{Digest, Sha256};
 
+use crate::block_index::{BlockHash, BlockIndex};
 use crate::free_list::FreeList;
-
-/// What a full block holds: its tokens and, through the chain, all tokens before them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct BlockHash([u8; 32]);
-
-impl BlockHash {
-    /// The parent of a sequence's first block.
-    pub const ROOT: Self = Self([0; 32]);
-}
 
 /// The hash of a full block that follows `parent`.
 ///
@@ -41,13 +30,26 @@ pub fn hash_block(parent: BlockHash, tokens: &[TokenId]) -> BlockHash {
     // ANCHOR_END: task_1_4_hash
 }
 
-/// One block of the cache.
-#[derive(Debug, Clone, Default)]
-struct Block {
-    /// Sequences whose table holds it. At 0 it is in the free list.
-    references: u32,
-    /// What it can be found by: set exactly when `cached` maps this hash to this block.
-    hash: Option<BlockHash>,
+/// How contents are hashed. That decides who could forge a hit, and never what is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Naming {
+    /// By [`hash_block`]: nobody can find two prompts that collide. For the prompts of clients.
+    #[default]
+    Sha256,
+    /// By [`BlockHash::fold`]: fast. For a simulation, which makes its prompts itself or reads them
+    /// from a trace, and in which nobody has anything to steal.
+    Trusting,
+}
+
+impl Naming {
+    /// The hash of a full block that follows `parent`.
+    #[inline]
+    fn hash(self, parent: BlockHash, tokens: &[TokenId]) -> BlockHash {
+        match self {
+            Self::Sha256 => hash_block(parent, tokens),
+            Self::Trusting => BlockHash::fold(parent, tokens),
+        }
+    }
 }
 
 /// What one sequence holds.
@@ -65,12 +67,14 @@ struct Holding {
 pub struct PagedPool {
     block_size: usize,
     prefix_caching: bool,
-    blocks: Vec<Block>,
-    /// Blocks that nobody references. Those with a hash can still be found, until they are handed
-    /// out.
+    naming: Naming,
+    /// For each block the sequences whose table holds it. At 0 it is in the free list.
+    references: Vec<u32>,
+    /// Blocks that nobody references. Those that are `cached` can still be found, until they are
+    /// handed out.
     free: FreeList,
-    /// The block that holds this content.
-    cached: HashMap<BlockHash, BlockId>,
+    /// The blocks whose content can be found, by its hash.
+    cached: BlockIndex,
     holdings: SequenceMap<Holding>,
     stats: PoolStats,
 }
@@ -86,9 +90,10 @@ impl PagedPool {
         Self {
             block_size,
             prefix_caching: true,
-            blocks: vec![Block::default(); num_blocks],
+            naming: Naming::default(),
+            references: vec![0; num_blocks],
             free: FreeList::full(u32::try_from(num_blocks).expect("num_blocks fits a BlockId")),
-            cached: HashMap::new(),
+            cached: BlockIndex::new(num_blocks),
             holdings: SequenceMap::default(),
             stats: PoolStats::default(),
         }
@@ -101,14 +106,21 @@ impl PagedPool {
         self
     }
 
+    /// Hashes contents in another way than by SHA-256.
+    #[must_use]
+    pub fn with_naming(mut self, naming: Naming) -> Self {
+        self.naming = naming;
+        self
+    }
+
     /// How many sequences hold a block.
     #[must_use]
     pub fn references(&self, block: BlockId) -> u32 {
-        self.blocks[block.0 as usize].references
+        self.references[block.0 as usize]
     }
 
-    fn block_mut(&mut self, block: BlockId) -> &mut Block {
-        &mut self.blocks[block.0 as usize]
+    fn references_mut(&mut self, block: BlockId) -> &mut u32 {
+        &mut self.references[block.0 as usize]
     }
 
     /// The longest prefix of `tokens` that is in the cache: its blocks in order and the hash of the
@@ -116,9 +128,10 @@ impl PagedPool {
     fn find_prefix(&self, tokens: &[TokenId]) -> (Vec<BlockId>, BlockHash) {
         let mut found = Vec::new();
         let mut parent = BlockHash::ROOT;
-        // Walk over the full blocks of `tokens`, chaining their hashes, and collect blocks until
-        // one is not `cached`. The last token must run to sample the next one, so leave at least
-        // one token out: a prompt of exactly two blocks can hit one.
+        // Walk over the full blocks of `tokens`, chaining their hashes (`self.naming.hash` calls
+        // your `hash_block`), and collect blocks until one is not `cached`. The last token must run
+        // to sample the next one, so leave at least one token out: a prompt of exactly two blocks
+        // can hit one.
         // ANCHOR: task_1_4_lookup
         todo!("task 1.4");
         // ANCHOR_END: task_1_4_lookup
@@ -129,9 +142,8 @@ impl PagedPool {
     /// free.
     fn take_block(&mut self) -> Option<BlockId> {
         // Blocks wait in the free list, longest unused first: that order is the LRU order. If the
-        // one you get is still findable, its content is given up now: it must not be found any more
-        // (`cached` and its `hash`), and `stats.evictions` counts it. It has one reference from now
-        // on.
+        // one you get is still `cached`, its content is given up now: it must not be found any more,
+        // and `stats.evictions` counts it. It has one reference from now on.
         // ANCHOR: task_1_4_evict
         todo!("task 1.4")
         // ANCHOR_END: task_1_4_evict
@@ -139,7 +151,7 @@ impl PagedPool {
 
     /// Gives up one reference to each block of a table.
     fn release(&mut self, table: &[BlockId]) {
-        // A block goes to the back of the free list when its *last* reference goes. Its hash stays:
+        // A block goes to the back of the free list when its *last* reference goes. It stays `cached`:
         // it can be found until it is handed out. Go through the table from its end: then the tail
         // of a sequence is evicted before its head, and the head is what other sequences share.
         // ANCHOR: task_1_4_free
@@ -156,7 +168,7 @@ impl BlockPool for PagedPool {
     }
 
     fn num_blocks(&self) -> usize {
-        self.blocks.len()
+        self.references.len()
     }
 
     fn num_free(&self) -> usize {
@@ -211,9 +223,9 @@ impl BlockPool for PagedPool {
         }
         let Some(holding) = self.holdings.get_mut(&id) else { return };
         // For every block of `tokens` that became full since the last call (`holding.full` says how
-        // many were): chain its hash to `holding.parent`, and make the block findable under it,
-        // unless another block with the same content already is: then that one stays, and this one
-        // is simply not findable.
+        // many were): chain its hash to `holding.parent`, and let `cached` find the block by it,
+        // unless it finds another block with the same content already: then that one stays, and
+        // this one is simply not findable.
         // ANCHOR: task_1_4_publish
         todo!("task 1.4")
         // ANCHOR_END: task_1_4_publish

@@ -14,6 +14,7 @@
 //! All of it is pure: functions of their arguments, on the seams of `serving`. The engine that
 //! serves a real model with these parts is `src/bin/engine.rs`.
 
+pub mod block_index;
 pub mod calibration;
 pub mod chunked;
 pub mod continuous;
@@ -38,7 +39,7 @@ pub use continuous::ContinuousScheduler;
 pub use evidence::{Evidence, Scrape, Stream, Symptoms};
 pub use histogram::{BucketError, Histogram, buckets_for_slo};
 pub use metrics::EngineMetrics;
-pub use paged::PagedPool;
+pub use paged::{Naming, PagedPool};
 pub use phases::{Latencies, latencies, phases};
 pub use placement::{Placement, PlacementError};
 pub use roofline::{Roofline, Work, binding};

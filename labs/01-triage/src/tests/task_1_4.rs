@@ -105,6 +105,21 @@ fn task_1_4_remembers_a_finished_prefix_until_its_blocks_are_needed() {
 }
 
 #[test]
+fn task_1_4_finds_no_block_that_was_handed_out_again() {
+    let mut pool = PagedPool::new(7, BLOCK_SIZE);
+    compute(&mut pool, B, &tokens(100..112));
+    compute(&mut pool, A, &tokens(0..8));
+    pool.free(A);
+    // Two of the free blocks were never used; the third holds the end of A's prefix.
+    let started = pool.admit(C, &tokens(500..512), 12).and_then(|_| pool.allocate(C, 12));
+    expect_eq("12 tokens into 4 free blocks, 2 of them cached", Ok(()), started);
+    expect_eq("one cached block was handed out: evictions", 1, pool.stats().evictions);
+    pool.free(B);
+    let hits = compute(&mut pool, SequenceId(9), &tokens(0..9));
+    expect_eq("its new owner has not filled it yet: hits of the old prefix", 4, hits);
+}
+
+#[test]
 fn task_1_4_evicts_the_least_recently_used_first() {
     let mut pool = PagedPool::new(6, BLOCK_SIZE);
     compute(&mut pool, A, &tokens(0..9));

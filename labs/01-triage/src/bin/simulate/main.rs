@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use lab01_triage::{ContinuousScheduler, PagedPool, Placement, roofline};
+use lab01_triage::{ContinuousScheduler, Naming, PagedPool, Placement, roofline};
 use nix::time::{ClockId, clock_gettime};
 use serving::baseline::{ContiguousPool, StaticScheduler};
 use serving::{BlockPool, Scheduler, SchedulerLimits};
@@ -114,7 +114,8 @@ fn scheduler(args: &Args, limits: SchedulerLimits, num_blocks: usize) -> Box<dyn
     match args.pool {
         PoolKind::Contiguous => on_pool(args, limits, ContiguousPool::new(num_blocks, block_size)),
         PoolKind::Paged => {
-            let pool = PagedPool::new(num_blocks, block_size);
+            // Its prompts are made here or come from a trace: nobody gains by a collision.
+            let pool = PagedPool::new(num_blocks, block_size).with_naming(Naming::Trusting);
             on_pool(args, limits, pool.with_prefix_caching(!args.no_prefix_caching))
         }
     }

@@ -15,7 +15,7 @@ use nix::time::{ClockId, clock_gettime};
 use serving::baseline::{ContiguousPool, StaticScheduler};
 use serving::{BlockPool, Scheduler, SchedulerLimits};
 use simulation::{Arrival, Fleet, ModelShape, Replica, ReplicaSpec, Report, RoundRobin};
-use sol01_triage::{ContinuousScheduler, PagedPool, Placement, roofline};
+use sol01_triage::{ContinuousScheduler, Naming, PagedPool, Placement, roofline};
 use workload::{ArrivalProcess, Gaps, Mix, RateProfile, TimedRequest, Trace};
 
 use args::{Args, PoolKind, SchedulerKind};
@@ -114,7 +114,8 @@ fn scheduler(args: &Args, limits: SchedulerLimits, num_blocks: usize) -> Box<dyn
     match args.pool {
         PoolKind::Contiguous => on_pool(args, limits, ContiguousPool::new(num_blocks, block_size)),
         PoolKind::Paged => {
-            let pool = PagedPool::new(num_blocks, block_size);
+            // Its prompts are made here or come from a trace: nobody gains by a collision.
+            let pool = PagedPool::new(num_blocks, block_size).with_naming(Naming::Trusting);
             on_pool(args, limits, pool.with_prefix_caching(!args.no_prefix_caching))
         }
     }
