@@ -141,14 +141,10 @@ fn plan(budget: &Value, pods: &[&Value], scales: Result<i64, String>, now: Times
         if allowed > 0 { ("True", "SufficientPods") } else { ("False", "InsufficientPods") };
     status["conditions"] = conditions(budget, is, reason, "", now);
     plan.actions.extend(Action::status(BUDGETS, budget, status));
-    if pods.is_empty() {
-        if budget.int("status/expectedPods") != Some(expected) || !budget.has("status/conditions") {
-            plan.actions.push(Action::Tell(Event::normal(
-                budget,
-                "NoPods",
-                "No matching pods found",
-            )));
-        }
+    let news =
+        budget.int("status/expectedPods") != Some(expected) || !budget.has("status/conditions");
+    if pods.is_empty() && news {
+        plan.actions.push(Action::Tell(Event::normal(budget, "NoPods", "No matching pods found")));
     }
     plan
 }

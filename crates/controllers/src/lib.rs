@@ -4,12 +4,13 @@
 //! changes of the store into work and plans into writes. HTTP, processes and nodes' agents are not known here: a pod's status is
 //! whatever the store says.
 
-#![allow(dead_code, unused_imports, reason = "controllers that use these follow")]
-
 mod accounts;
 mod action;
 mod addresses;
+mod autoscaler;
 mod budget;
+#[cfg(test)]
+mod cluster_tests;
 mod config;
 mod controller;
 mod daemon_set;
@@ -81,6 +82,7 @@ fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(stateful_set::StatefulSets),
         Box::new(daemon_set::DaemonSets::default()),
         Box::new(job::Jobs),
+        Box::new(autoscaler::Autoscalers::new(std::sync::Arc::clone(&config.metrics))),
         Box::new(budget::Budgets),
         Box::new(scheduler::Scheduler::new(config.seed)),
         Box::new(addresses::Addresses::new(config.service_network)),

@@ -82,6 +82,12 @@ impl Manager {
         self.slots.iter().filter_map(|slot| slot.queue.next_due()).min()
     }
 
+    /// Items that wait or have failed, of all controllers.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.slots.iter().map(|slot| slot.queue.len()).sum()
+    }
+
     /// Waits for a change of anything watched.
     pub(crate) async fn changed(&mut self, now: impl Fn() -> Duration) {
         if self.sources.is_empty() {

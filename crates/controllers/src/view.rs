@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use apimachinery::{Key, Kind, Meta};
+use apimachinery::{Key, Kind};
 use jiff::Timestamp;
 use object_store::{ObjectRef, Selection, Store};
 use serde_json::Value;
@@ -59,13 +59,6 @@ impl View {
     /// All objects of a resource in a namespace.
     pub(crate) fn within(&self, of: impl Into<Of>, namespace: &str) -> Vec<ObjectRef> {
         self.store.select(&self.kind(&of.into()), &Selection::in_namespace(namespace))
-    }
-
-    /// The objects of a namespace that name one controller.
-    pub(crate) fn controlled(&self, of: impl Into<Of>, owner: &Value) -> Vec<ObjectRef> {
-        let mut all = self.within(of, owner.namespace());
-        all.retain(|object| crate::owner::is_controlled_by(object.value(), owner.uid()));
-        all
     }
 }
 

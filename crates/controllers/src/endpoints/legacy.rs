@@ -46,9 +46,12 @@ pub(super) fn plan(service: &Value, pods: &[&Value], known: Option<&Value>) -> O
     })
 }
 
+/// Ports, addresses that are ready, and addresses that are not.
+type Group = (Vec<Value>, Vec<Value>, Vec<Value>);
+
 fn subsets(service: &Value, pods: &[&Value]) -> Vec<Value> {
     let all = service.flag("spec/publishNotReadyAddresses");
-    let mut groups: BTreeMap<String, (Vec<Value>, Vec<Value>, Vec<Value>)> = BTreeMap::new();
+    let mut groups: BTreeMap<String, Group> = BTreeMap::new();
     let stays = |pod: &&&Value| is_candidate(pod) && (all || !pod.is_terminating());
     for pod in pods.iter().filter(stays).take(MOST) {
         let ports: Vec<Value> = ports::of(service, pod).into_iter().map(unnamed).collect();
@@ -57,7 +60,7 @@ fn subsets(service: &Value, pods: &[&Value]) -> Vec<Value> {
         let place = if all || pod::is_ready(pod) { &mut group.1 } else { &mut group.2 };
         place.push(address(service, pod));
     }
-    let subset = |(ports, mut ready, mut not_ready): (Vec<Value>, Vec<Value>, Vec<Value>)| {
+    let subset = |(ports, mut ready, mut not_ready): Group| {
         let mut subset = json!({});
         for (field, list) in [("addresses", &mut ready), ("notReadyAddresses", &mut not_ready)] {
             list.sort_by(|a, b| a.text("ip").cmp(b.text("ip")));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apimachinery::{Key, Meta, Status};
 use jiff::Timestamp;
-use object_store::{Change, ChangeType};
+use object_store::Change;
 use serde_json::{Value, json};
 
 use crate::action::{Action, Event, Plan};

@@ -36,6 +36,8 @@ use queue::Pending;
 use snapshot::{PodInfo, Snapshot};
 
 pub(crate) use node_rules::{has_untolerated, selects, tolerates_by};
+#[cfg(test)]
+pub(crate) use resources::requests;
 pub(crate) use snapshot::NodeInfo;
 
 const NAME: &str = "default-scheduler";

@@ -17,7 +17,6 @@ pub(crate) type HostPort = (String, String, i64);
 #[derive(Clone, Debug)]
 pub(crate) struct PodInfo {
     pub(crate) key: Key,
-    pub(crate) uid: String,
     /// The node that it is bound to; empty: none.
     pub(crate) node: String,
     /// The node that was cleared for it; empty: none.
@@ -29,7 +28,6 @@ pub(crate) struct PodInfo {
     pub(crate) ports: Vec<HostPort>,
     pub(crate) spec: Value,
     pub(crate) terminating: bool,
-    pub(crate) created: String,
     /// When it started to run, as text: it sorts.
     pub(crate) started: String,
     /// The selector of whoever owns it, by which its kin are spread when it asks for nothing else.
@@ -41,7 +39,6 @@ impl PodInfo {
     pub(crate) fn of(pod: &Value, priority: i64) -> Self {
         Self {
             key: Key::of(pod),
-            uid: pod.uid().to_owned(),
             node: pod::node(pod).to_owned(),
             nominated: pod.text("status/nominatedNodeName").to_owned(),
             labels: pod.map("metadata/labels").clone(),
@@ -51,7 +48,6 @@ impl PodInfo {
             ports: host_ports(pod),
             spec: slim(pod),
             terminating: pod.is_terminating(),
-            created: pod.text("metadata/creationTimestamp").to_owned(),
             started: pod.text("status/startTime").to_owned(),
             kin: kin(pod),
         }
