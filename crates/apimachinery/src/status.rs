@@ -136,8 +136,13 @@ impl Status {
     /// 422: fields are wrong; each is named.
     #[must_use]
     pub fn invalid(kind: &Kind, name: &str, causes: Vec<Cause>) -> Self {
-        let each: Vec<String> =
-            causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let mut each: Vec<String> = Vec::new();
+        for cause in &causes {
+            let text = format!("{}: {}", cause.field, cause.message);
+            if !each.contains(&text) {
+                each.push(text);
+            }
+        }
         let list = match each.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),

@@ -277,7 +277,17 @@ impl Store {
         object: &Value,
         options: &WriteOptions,
     ) -> Result<ObjectRef, Status> {
-        self.update(kind, &Key::of(object), options, &mut |_| Ok(object.clone()))
+        self.update(kind, &Key::of(object), options, &mut |old| {
+            let uid = object.uid();
+            if !uid.is_empty() && uid != old.uid() {
+                let why = format!(
+                    "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                    old.uid()
+                );
+                return Err(Status::conflict(kind, object.name(), &why));
+            }
+            Ok(object.clone())
+        })
     }
 
     /// Changes an object: `patch` makes the new version from the newest one. Writes that change nothing keep the
@@ -525,16 +535,11 @@ impl State {
     /// Gives a new object its name, and checks where it wants to live.
     fn name(&self, kind: &Kind, object: &mut Value) -> Result<(), Status> {
         if object.name().is_empty() {
-            let Some(prefix) = object["metadata"]["generateName"].as_str() else {
-                let cause = apimachinery::Cause {
-                    reason: "FieldValueRequired".to_owned(),
-                    message: "Required value: name or generateName is required".to_owned(),
-                    field: "metadata.name".to_owned(),
-                };
-                return Err(Status::invalid(kind, "", vec![cause]));
-            };
-            let name = format!("{prefix}{}", name_suffix());
-            object.metadata_mut().insert("name".to_owned(), json!(name));
+            // Without either, validation says so, beside what else is wrong.
+            if let Some(prefix) = object["metadata"]["generateName"].as_str() {
+                let name = format!("{prefix}{}", name_suffix());
+                object.metadata_mut().insert("name".to_owned(), json!(name));
+            }
         }
         if !kind.is_namespaced() {
             object.metadata_mut().remove("namespace");
@@ -568,10 +573,6 @@ impl State {
         write: &Write<'_>,
     ) -> Result<ObjectRef, Status> {
         self.name(kind, &mut object)?;
-        let key = Key::of(&object);
-        if self.table(kind).is_some_and(|table| table.objects.contains_key(&key)) {
-            return Err(Status::already_exists(kind, &key.name));
-        }
         object["apiVersion"] = json!(kind.api_version());
         object["kind"] = json!(kind.kind);
         let metadata = object.metadata_mut();
@@ -583,6 +584,10 @@ impl State {
         metadata.insert("uid".to_owned(), json!(uuid::Uuid::new_v4().to_string()));
         metadata.insert("creationTimestamp".to_owned(), json!(seconds(write.now)));
         write.prepare_create(self, &mut object)?;
+        let key = Key::of(&object);
+        if self.table(kind).is_some_and(|table| table.objects.contains_key(&key)) {
+            return Err(Status::already_exists(kind, &key.name));
+        }
         if custom::is_definition(kind) {
             custom::settle(&mut object, &self.kinds, write.now);
         }
@@ -604,11 +609,18 @@ impl State {
         }
         let uid = new.uid();
         if !uid.is_empty() && uid != old.value().uid() {
-            let why = format!(
-                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-                old.value().uid()
-            );
-            return Err(Status::conflict(kind, name, &why));
+            let cause = apimachinery::Cause {
+                reason: "FieldValueInvalid".to_owned(),
+                message: format!("Invalid value: {uid:?}: field is immutable"),
+                field: "metadata.uid".to_owned(),
+            };
+            return Err(Status::invalid(kind, name, vec![cause.clone(), cause]));
+        }
+        if new.name() != name && !new.name().is_empty() {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({}) does not match the name on the URL ({name})",
+                new.name()
+            )));
         }
         write.prepare_update(self, old.value(), &mut new)?;
         if custom::is_definition(kind) {

@@ -38,6 +38,10 @@ pub(super) fn pod_spec(spec: &mut Value) {
     put(spec, "restartPolicy", "Always");
     put(spec, "securityContext", json!({}));
     put(spec, "terminationGracePeriodSeconds", 30);
+    // Once, less than nothing meant at once.
+    if spec["terminationGracePeriodSeconds"].as_i64().is_some_and(|seconds| seconds < 0) {
+        spec["terminationGracePeriodSeconds"] = json!(1);
+    }
     put(spec, "schedulerName", "default-scheduler");
     accounts(spec);
     let host = spec["hostNetwork"] == true;

@@ -6,7 +6,6 @@ mod deletion;
 mod deployments;
 mod discovery;
 mod lists;
-mod nodes;
 mod patches;
 mod scheduling;
 mod services;
@@ -34,5 +33,4 @@ pub const GROUPS: &[Group] = &[
     workloads::GROUP,
     services::GROUP,
     scheduling::GROUP,
-    nodes::GROUP,
 ];

@@ -4,7 +4,6 @@
 
 mod args;
 mod table;
-mod unsolved;
 
 use std::io::{BufReader, Write};
 use std::process::ExitCode;
@@ -22,8 +21,7 @@ use workload::{ArrivalProcess, Gaps, Mix, RateProfile, TimedRequest, Trace};
 use args::{Args, PoolKind, SchedulerKind};
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    match unsolved::catch(|| run(&args)) {
+    match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("simulate: {error:#}");
