@@ -7,6 +7,8 @@ use http::header::{CONTENT_TYPE, HeaderMap};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
 
+use crate::decode;
+
 /// Reads a body of at most `limit` bytes.
 ///
 /// # Errors
@@ -39,11 +41,8 @@ pub(crate) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Option<Value>,
     if body.is_empty() {
         return Ok(None);
     }
-    match media_type(headers) {
-        "application/json" | "*/*" => {}
-        _ => return Err(unsupported()),
-    }
-    let value: Value = serde_json::from_slice(body).map_err(|error| {
+    let text = decode::json(headers, body)?;
+    let value: Value = serde_json::from_slice(&text).map_err(|error| {
         Status::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
     })?;
     if value.is_object() {
@@ -52,7 +51,16 @@ pub(crate) fn object(headers: &HeaderMap, body: &Bytes) -> Result<Option<Value>,
     Err(Status::bad_request("couldn't get version/kind; json parse error: the body is no object"))
 }
 
+/// 415 for a media type that is not known.
 pub(crate) fn unsupported() -> Status {
-    let message = "the body of the request was in an unknown format - accepted media types include: application/json, application/vnd.kubernetes.protobuf; with kubectl, `kubectl apply -f -` after `-o yaml --dry-run=client` sends JSON";
+    let message = "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf";
+    Status::new(415, Reason::UnsupportedMediaType, message)
+}
+
+/// 415 for a protobuf body that cannot be read, with the way around.
+pub(crate) fn unsupported_because(why: &str) -> Status {
+    let message = format!(
+        "{why}: send JSON instead, with kubectl by `-o yaml --dry-run=client | kubectl apply -f -`"
+    );
     Status::new(415, Reason::UnsupportedMediaType, message)
 }

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use http::HeaderMap;
 use serde_json::Value;
 
-use crate::body;
 use crate::query::Query;
+use crate::{body, protobuf};
 
 /// What a request says about fields that are not known.
 ///
@@ -41,6 +41,11 @@ pub(crate) fn json(headers: &HeaderMap, text: &Bytes) -> Result<Bytes, Status> {
     match body::media_type(headers) {
         "application/json" | "*/*" => Ok(text.clone()),
         "application/yaml" | "application/apply-patch+yaml" => yaml(text),
+        "application/vnd.kubernetes.protobuf" => {
+            let value = protobuf::decode(text)
+                .map_err(|why| body::unsupported_because(&why.to_string()))?;
+            Ok(Bytes::from(value.to_string()))
+        }
         _ => Err(body::unsupported()),
     }
 }
