@@ -9,6 +9,7 @@ mod settle;
 
 pub(crate) use go::print as go_print;
 pub use json::{JSON_DEPTH, Parsed, parse};
+pub(crate) use settle::is_time;
 pub use settle::{Mismatch, blank, settle};
 
 use serde_json::Value;

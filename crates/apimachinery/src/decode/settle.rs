@@ -129,7 +129,7 @@ fn last(name: &str) -> String {
     name.rsplit('.').next().unwrap_or(name).to_owned()
 }
 
-fn is_time(name: &str) -> bool {
+fn is_time_type(name: &str) -> bool {
     name.ends_with(".v1.Time") || name.ends_with(".v1.MicroTime")
 }
 
@@ -157,6 +157,9 @@ impl Walk {
 
     fn value(&mut self, typed: Typed<'_>, value: &mut Value) -> Result<(), Mismatch> {
         let schema = typed.schema();
+        if schema.structural && !value.is_object() && !value.is_array() {
+            return Ok(());
+        }
         match (typed.shape(), &mut *value) {
             (Shape::Any, _)
             | (Shape::Boolean, Value::Bool(_))
@@ -186,6 +189,7 @@ impl Walk {
                 }
                 settled
             }
+            _ if schema.structural => Ok(()),
             (_, found) => {
                 let found = found.clone();
                 Err(self.wrong(typed, &found))
@@ -297,7 +301,7 @@ const NULL_TIMES: &[&str] = &[
 
 /// A field that is null when it is absent.
 fn is_null_time(name: &str, schema: &Schema) -> bool {
-    matches!(&schema.shape, Shape::Ref(of) if is_time(of)) && NULL_TIMES.contains(&name)
+    matches!(&schema.shape, Shape::Ref(of) if is_time_type(of)) && NULL_TIMES.contains(&name)
 }
 
 /// What Go makes of a null in a list or a map.
@@ -356,6 +360,11 @@ fn base64_error(text: &str) -> Option<usize> {
     } else {
         plain.get(data).map_or(data, |(at, _)| *at)
     })
+}
+
+/// Whether a text is an RFC 3339 time.
+pub(crate) fn is_time(text: &str) -> bool {
+    check_time(text).is_ok()
 }
 
 /// Checks an RFC 3339 time roughly as Go does: what matters is that other readers will take it.

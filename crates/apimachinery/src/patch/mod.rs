@@ -69,7 +69,7 @@ impl Patch {
     /// 400 if it is no patch, 413 if it is too large, 415 for a strategic merge patch of a custom resource.
     pub fn read(how: PatchType, body: &[u8], custom: bool) -> Result<Self, Status> {
         if how == PatchType::Strategic && custom {
-            let why = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml, application/apply-patch+cbor";
+            let why = "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
             return Err(Status::new(415, Reason::UnsupportedMediaType, why));
         }
         let too_large = |why: String| Status::new(413, Reason::RequestEntityTooLarge, why);

@@ -130,6 +130,8 @@ pub struct Schema {
     pub embedded: bool,
     /// A zero value is as good as none: it is dropped (Go's `omitempty` on a plain value).
     pub drop_zero: bool,
+    /// Of a custom resource: what has the wrong type is for its validation to say, not for the decoder.
+    pub structural: bool,
     /// Bounds.
     pub limits: Option<Box<Limits>>,
     /// For people; empty: none.

@@ -59,6 +59,7 @@ impl Reader {
             preserve_unknown: flag("x-kubernetes-preserve-unknown-fields"),
             embedded: flag("x-kubernetes-embedded-resource"),
             drop_zero: flag("x-drop-zero"),
+            structural: self.structural,
             limits: None,
             description: text("description").into(),
         };

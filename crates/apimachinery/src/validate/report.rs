@@ -92,6 +92,19 @@ impl Report {
         );
     }
 
+    pub(super) fn too_many(&mut self, at: &Path<'_>, count: usize, most: usize) {
+        self.push(
+            "FieldValueTooMany",
+            at,
+            format!("Too many: {count}: must have at most {most} items"),
+            "",
+        );
+    }
+
+    pub(super) fn wrong_type(&mut self, at: &Path<'_>, found: &str, why: &str) {
+        self.push("FieldValueTypeInvalid", at, format!("Invalid value: {found:?}"), why);
+    }
+
     pub(super) fn unsupported(&mut self, at: &Path<'_>, value: &str, supported: &[&str]) {
         self.unsupported_value(at, &format!("{value:?}"), supported);
     }

@@ -182,7 +182,10 @@ impl Write<'_> {
     }
 
     fn check(&self, new: &Value, old: Option<&Value>) -> Result<(), Status> {
-        let causes = validate::object(self.kind, new, old);
+        let mut causes = validate::object(self.kind, new, old);
+        if self.schema.is_custom() {
+            causes.extend(validate::against(self.typed(), new));
+        }
         if causes.is_empty() {
             return Ok(());
         }
