@@ -59,6 +59,14 @@ impl Work {
             | Self::Arrivals { requests, .. } => requests,
         }
     }
+
+    /// Requests that are under way at a time, where their number is kept.
+    fn in_flight(self) -> usize {
+        match self {
+            Self::Unary { concurrency, .. } | Self::Streams { concurrency, .. } => concurrency,
+            Self::Arrivals { .. } => 0,
+        }
+    }
 }
 
 /// A kind of load generator.
@@ -165,9 +173,17 @@ impl Generator {
             Kind::VllmBench => file(VLLM, &["completed"]),
         };
         let wanted = work.requests();
-        // wrk is told a time, not a number.
+        let least = match self.kind {
+            // It is told a time, not a number.
+            Kind::Wrk => 1,
+            // It gives up what is under way once it has begun as many as it was told.
+            Kind::Guidellm => wanted.saturating_sub(work.in_flight()).max(1),
+            _ => wanted,
+        };
         match answered {
-            Some(answered) if answered == wanted || self.kind == Kind::Wrk && answered > 0 => {
+            Some(answered)
+                if answered >= least && (answered <= wanted || self.kind == Kind::Wrk) =>
+            {
                 Ok(answered)
             }
             answered => Err(BenchError::Output {
@@ -232,6 +248,37 @@ mod tests {
         assert_eq!(count_in(&path, &["benchmarks", "0", "ok"]), Some(20));
         assert_eq!(count_in(&path, &["benchmarks", "0", "rate"]), None, "no count");
         assert_eq!(count_in(&path, &["benchmarks", "1", "ok"]), None);
+    }
+
+    #[test]
+    fn only_who_gives_up_what_is_under_way_may_answer_a_few_less() {
+        let dir = tempfile::tempdir().unwrap();
+        let installed = Installed { title: String::new(), bin: "/bin".into() };
+        let work = Work::Streams { concurrency: 4, requests: 100 };
+        let finished = Finished {
+            wall: Duration::ZERO,
+            user: Duration::ZERO,
+            system: Duration::ZERO,
+            peak_rss_bytes: 0,
+            stdout: String::new(),
+            stderr: String::new(),
+        };
+        let answered = |name, report, count: usize| {
+            let generator = Generator::peer(name, &installed, dir.path()).unwrap();
+            let text = if name == "guidellm" {
+                format!(
+                    r#"{{"benchmarks":[{{"metrics":{{"request_totals":{{"successful":{count}}}}}}}]}}"#
+                )
+            } else {
+                format!(r#"{{"completed":{count}}}"#)
+            };
+            write(&generator.file(report), &text).unwrap();
+            generator.answered(work, &finished).ok()
+        };
+        for (count, told) in [(100, Some(100)), (96, Some(96)), (95, None), (101, None)] {
+            assert_eq!(answered("guidellm", GUIDELLM, count), told);
+        }
+        assert_eq!(answered("vllm-bench", VLLM, 99), None);
     }
 
     #[test]
