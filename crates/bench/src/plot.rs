@@ -20,6 +20,8 @@ const BAR_HEIGHT: usize = 20;
 const LINE: usize = 24;
 const ROW_HEAD: usize = 34;
 const TOP: usize = 8;
+/// Letters of a name that fit into its width.
+const NAME_CHARS: usize = 24;
 /// From a line's top to the foot of its letters.
 const FOOT: usize = 15;
 /// Fills of the peers' bars, in turn. Ours is `a`.
@@ -98,7 +100,7 @@ fn bars(row: &Row) -> Vec<Bar<'_>> {
 fn push_bar(out: &mut String, bar: &Bar<'_>, longest: f64, top: usize) {
     let Bar { name, class, value, remark } = bar;
     let y = top + FOOT;
-    let name = escaped(name);
+    let name = escaped(&shortened(name));
     let _ = writeln!(out, "<text class=\"end\" x=\"{}\" y=\"{y}\">{name}</text>", NAME_WIDTH - 8);
     let Some(value) = value.filter(|_| longest > 0.0) else { return };
     // At least a line: a bar that cannot be seen says that there is none.
@@ -116,6 +118,25 @@ fn push_bar(out: &mut String, bar: &Bar<'_>, longest: f64, top: usize) {
     );
 }
 
+/// As much of a name as stands beside a bar; the table has all of it.
+fn shortened(name: &str) -> String {
+    if name.chars().count() <= NAME_CHARS {
+        return name.to_owned();
+    }
+    name.chars().take(NAME_CHARS - 1).chain(['\u{2026}']).collect()
+}
+
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_cut_where_it_would_leave_the_picture() {
+        assert_eq!(shortened("llama.cpp 0.3.36"), "llama.cpp 0.3.36");
+        assert_eq!(shortened("vllm-sr-sim 0.1.0.dev20260713123629"), "vllm-sr-sim 0.1.0.dev20…");
+    }
 }
