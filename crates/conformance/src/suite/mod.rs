@@ -6,6 +6,7 @@ mod deletion;
 mod deployments;
 mod discovery;
 mod lists;
+mod nodes;
 mod patches;
 mod scheduling;
 mod services;
@@ -33,4 +34,5 @@ pub const GROUPS: &[Group] = &[
     workloads::GROUP,
     services::GROUP,
     scheduling::GROUP,
+    nodes::GROUP,
 ];

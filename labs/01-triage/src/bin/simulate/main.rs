@@ -4,6 +4,7 @@
 
 mod args;
 mod table;
+mod unsolved;
 
 use std::io::{BufReader, Write};
 use std::process::ExitCode;
@@ -21,7 +22,8 @@ use workload::{ArrivalProcess, Gaps, Mix, RateProfile, TimedRequest, Trace};
 use args::{Args, PoolKind, SchedulerKind};
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    match unsolved::catch(|| run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("simulate: {error:#}");
