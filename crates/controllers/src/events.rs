@@ -9,10 +9,12 @@ use object_store::WriteOptions;
 use serde_json::{Value, json};
 
 use crate::action::Event;
-use crate::fields::{Fields, stamp};
+use crate::fields::{Fields, micro_stamp, stamp};
 use crate::resource::{EVENTS, Of};
 use crate::view::View;
 
+/// The source that writes events of the newer API.
+const SCHEDULER: &str = "default-scheduler";
 /// Events and objects that are remembered, as in client-go's correlator.
 const REMEMBERED: usize = 4096;
 /// Events about one object by one source before they are held back, and how often one more is let through (client-go's spam
@@ -75,8 +77,13 @@ fn count_again(view: &View, key: &Key, now: Timestamp) -> Result<(), Status> {
     let kind = view.kind(&Of::from(EVENTS));
     let again = &mut |old: &Value| {
         let mut new = old.clone();
-        new["count"] = json!(old.count("count").max(1) + 1);
-        new["lastTimestamp"] = json!(stamp(now));
+        if old.has("eventTime") {
+            let count = old.count("series/count").max(1) + 1;
+            new["series"] = json!({"count": count, "lastObservedTime": micro_stamp(now)});
+        } else {
+            new["count"] = json!(old.count("count").max(1) + 1);
+            new["lastTimestamp"] = json!(stamp(now));
+        }
         Ok(new)
     };
     view.store().update(&kind, key, &WriteOptions::default(), again).map(|_| ())
@@ -100,7 +107,7 @@ fn object(source: &str, event: &Event, now: Timestamp) -> Value {
             involved[field] = regarding["metadata"][field].clone();
         }
     }
-    json!({
+    let mut object = json!({
         "metadata": {
             "generateName": format!("{}.{suffix}.", regarding.name()),
             "namespace": namespace,
@@ -116,7 +123,22 @@ fn object(source: &str, event: &Event, now: Timestamp) -> Value {
         "lastTimestamp": stamp(now),
         "eventTime": null,
         "count": 1,
-    })
+    });
+    // The scheduler speaks the newer API of events, which says what it was about to do.
+    let action = match event.reason.as_str() {
+        "Scheduled" => "Binding",
+        "Preempted" => "Preempting",
+        _ => "Scheduling",
+    };
+    if source == SCHEDULER {
+        let newer = json!({
+            "action": action, "eventTime": micro_stamp(now), "source": {"component": null},
+            "reportingInstance": format!("{SCHEDULER}-embedded"),
+            "firstTimestamp": null, "lastTimestamp": null, "count": null,
+        });
+        crate::execute::merge(&mut object, &newer);
+    }
+    object
 }
 
 /// A map that forgets what was added first once it holds [`REMEMBERED`] entries.

@@ -90,17 +90,17 @@ pub(crate) fn template(revision: &Value) -> Value {
 
 /// The hash in a revision's name.
 pub(crate) fn hash(revision: &Value) -> &str {
-    revision.label(OWN_LABEL).unwrap_or("")
+    revision.label(OWN_LABEL).or_else(|| revision.label(LABEL)).unwrap_or("")
 }
 
 fn make(set: &Value, number: i64, collisions: i64) -> Value {
     let collided = (collisions > 0).then_some(collisions);
     let hash = template::hash(set.at("spec/template"), collided);
     let mut labels = set.map("spec/template/metadata/labels").clone();
-    labels.insert(OWN_LABEL.to_owned(), json!(hash));
-    if set.text("kind") == "DaemonSet" {
-        labels.insert(LABEL.to_owned(), json!(hash));
-    }
+    let own = if set.text("kind") == "DaemonSet" { LABEL } else { OWN_LABEL };
+    labels.insert(own.to_owned(), json!(hash));
+    let mut annotations = set.map("metadata/annotations").clone();
+    annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
     let mut template = set.at("spec/template").clone();
     template["$patch"] = json!("replace");
     json!({
@@ -110,6 +110,7 @@ fn make(set: &Value, number: i64, collisions: i64) -> Value {
             "name": format!("{}-{hash}", set.name()),
             "namespace": set.namespace(),
             "labels": labels,
+            "annotations": annotations,
             "ownerReferences": [owner::reference(set)],
         },
         "data": {"spec": {"template": template}},

@@ -67,7 +67,7 @@ async fn a_pod_that_fits_nowhere_says_why_and_runs_once_there_is_room() {
     let mut pod = support::pod("big", json!({"cpu": "64"}));
     pod["metadata"]["namespace"] = json!("default");
     cluster.create("", "pods", pod);
-    let reason = "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
+    let reason = "0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.";
     cluster
         .until("it is refused", |cluster| {
             support::condition(&cluster.get("", "pods", "big"), "PodScheduled")["message"] == reason

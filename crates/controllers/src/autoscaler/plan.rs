@@ -137,6 +137,8 @@ impl Outcome<'_> {
                 Err(failure) => {
                     self.warn(failure.reason, &failure.message);
                     failures.push(failure);
+                    // Whose place in the list stays, as in Kubernetes.
+                    statuses.push(json!({"type": ""}));
                 }
             }
         }

@@ -55,9 +55,8 @@ fn tolerations(spec: &Value) -> Vec<Value> {
 pub(super) fn make(set: &Value, revision: &Value, node: &str) -> Value {
     let mut made = pod::from_template(set.at("spec/template"), set);
     made["metadata"]["labels"][history::LABEL] = json!(history::hash(revision));
-    if set.has("spec/templateGeneration") {
-        made["metadata"]["labels"]["pod-template-generation"] =
-            set.at("spec/templateGeneration").clone();
+    if let Some(generation) = set.annotation("deprecated.daemonset.template.generation") {
+        made["metadata"]["labels"]["pod-template-generation"] = json!(generation);
     }
     made["spec"]["tolerations"] = json!(tolerations(set.at("spec/template/spec")));
     let here =

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use object_store::Change;
 use serde_json::{Value, json};
 
-use crate::action::{Action, Event, Plan};
+use crate::action::{Action, Event, Plan, pointer};
 use crate::controller::Controller;
 use crate::execute::Identity;
 use crate::fields::{Fields, stamp};
@@ -35,12 +35,22 @@ const NO_SCHEDULE: [&str; 7] = [
     "node.kubernetes.io/network-unavailable",
 ];
 
+/// What is known of a node.
+#[derive(Debug)]
+struct Seen {
+    /// Its last heartbeat, and when it came. The nodes' clocks are not trusted.
+    beat: String,
+    at: Timestamp,
+    /// Enough to speak of it once it is gone.
+    node: Value,
+}
+
 /// Watches over nodes.
 #[derive(Debug)]
 pub(crate) struct Health {
     grace: Duration,
-    /// By node: its last heartbeat, and when it was seen. The nodes' clocks are not trusted.
-    seen: HashMap<String, (String, Timestamp)>,
+    /// By node: forgotten once it is gone.
+    seen: HashMap<String, Seen>,
 }
 
 impl Health {
@@ -59,14 +69,12 @@ impl Health {
         });
         let beat = format!("{renewed} {reported}");
         let created = node.time("metadata/creationTimestamp").unwrap_or(now);
-        let known = self
-            .seen
-            .entry(node.name().to_owned())
-            .or_insert_with(|| (beat.clone(), created.max(now)));
-        if known.0 != beat {
-            *known = (beat, now);
+        let fresh = || Seen { beat: beat.clone(), at: created.max(now), node: pointer(node) };
+        let known = self.seen.entry(node.name().to_owned()).or_insert_with(fresh);
+        if known.beat != beat {
+            (known.beat, known.at) = (beat, now);
         }
-        known.1
+        known.at
     }
 }
 
@@ -88,16 +96,22 @@ impl Controller for Health {
     }
 
     fn reconcile(&mut self, view: &View, item: &Item) -> Result<Plan, Status> {
+        let name = &item.key.name;
         let Some(node) = view.get(NODES, &item.key) else {
-            self.seen.remove(&item.key.name);
-            return Ok(Plan::default());
+            let known = self.seen.remove(name).map(|seen| gone(&seen.node));
+            return Ok(Plan::of(known.into_iter().collect()));
         };
         let now = view.now();
+        let is_new = !self.seen.contains_key(name);
         let beat = self.last_beat(view, node.value());
         let silent_from = beat.checked_add(self.grace).unwrap_or(Timestamp::MAX);
         let silent = silent_from <= now;
         let pods = view.all(PODS);
         let mut plan = Plan::of(plan(node.value(), silent, &values(&pods), now));
+        if is_new {
+            let message = format!("Node {name} event: Registered Node {name} in Controller");
+            plan.actions.push(Action::Tell(Event::normal(node.value(), "RegisteredNode", message)));
+        }
         if !silent {
             plan.again_in(crate::wait_of(silent_from.duration_since(now)));
         }
@@ -128,6 +142,12 @@ pub(super) fn plan(node: &Value, silent: bool, pods: &[&Value], now: Timestamp) 
         actions.extend(on_it.filter_map(|one| not_ready(one, now)));
     }
     actions
+}
+
+fn gone(node: &Value) -> Action {
+    let name = node.name();
+    let message = format!("Node {name} event: Removing Node {name} from Controller");
+    Action::Tell(Event::normal(node, "RemovingNode", message))
 }
 
 /// The status of a node that nobody has heard of for too long; none if it says so already.

@@ -41,6 +41,8 @@ pub(crate) use resources::requests;
 pub(crate) use snapshot::NodeInfo;
 
 const NAME: &str = "default-scheduler";
+/// What kube-scheduler says of device claims before it speaks of preemption.
+const NOTHING_TO_GIVE_BACK: &str = "no new claims to deallocate";
 
 /// The scheduler.
 #[derive(Debug)]
@@ -143,11 +145,10 @@ impl Scheduler {
         let info = PodInfo::of(object, priority(view, object));
         if let Some(why) = missing_claim(view, object) {
             self.pending.failed(&info.key, now);
-            let nodes = self.snapshot.existing().count();
+            let none = decide::unavailable(self.snapshot.existing().count());
             let message = format!(
-                "{} {why}. preemption: {} {nodes} Preemption is not helpful for scheduling.",
-                decide::unavailable(nodes),
-                decide::unavailable(nodes)
+                "{none} {why}. {NOTHING_TO_GIVE_BACK}, preemption: {none} {nodes} Preemption is not helpful for scheduling.",
+                nodes = self.snapshot.existing().count()
             );
             return refuse(view, object, &message, None);
         }
@@ -172,8 +173,12 @@ impl Scheduler {
                         actions
                     }
                     Err(why) => {
-                        let message = format!("{} {why}", unfit.message());
-                        refuse(view, object, message.trim_end(), None)
+                        let mut message = unfit.message();
+                        if unfit.nodes > 0 {
+                            message =
+                                format!("{message} {NOTHING_TO_GIVE_BACK}, preemption: {why}");
+                        }
+                        refuse(view, object, &message, None)
                     }
                 }
             }

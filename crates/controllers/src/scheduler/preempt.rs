@@ -28,7 +28,7 @@ pub(crate) struct Preemption {
     violations: usize,
 }
 
-/// Room for a pod, or why there is none to be made, as the condition's message ends.
+/// Room for a pod, or why there is none to be made.
 pub(crate) fn preempt(
     pod: &PodInfo,
     snapshot: &Snapshot,
@@ -36,15 +36,13 @@ pub(crate) fn preempt(
     budgets: &[&Value],
 ) -> Result<Preemption, String> {
     if pod.spec.text("preemptionPolicy") == "Never" {
-        return Err("preemption: not eligible due to preemptionPolicy=Never.".to_owned());
+        return Err("not eligible due to preemptionPolicy=Never.".to_owned());
     }
     let waits = snapshot.nodes.get(&pod.nominated).is_some_and(|node| {
         node.pods.values().any(|one| one.terminating && one.priority < pod.priority)
     });
     if waits {
-        return Err(
-            "preemption: not eligible due to a terminating pod on the nominated node.".to_owned()
-        );
+        return Err("not eligible due to a terminating pod on the nominated node.".to_owned());
     }
     let mut reasons: Vec<String> = Vec::new();
     let mut found: Vec<Preemption> = Vec::new();
@@ -73,12 +71,10 @@ pub(crate) fn preempt(
             Reverse(youngest),
         )
     };
-    found.into_iter().min_by_key(importance).ok_or_else(|| {
-        if unfit.nodes == 0 {
-            return String::new();
-        }
-        format!("preemption: {} {}.", unavailable(unfit.nodes), histogram(reasons.iter()))
-    })
+    found
+        .into_iter()
+        .min_by_key(importance)
+        .ok_or_else(|| format!("{} {}.", unavailable(unfit.nodes), histogram(reasons.iter())))
 }
 
 /// The fewest pods that have to leave a node.

@@ -169,7 +169,8 @@ impl Write<'_> {
             }
             _ => {}
         }
-        if (self.schema.is_custom() || has_generation(kind)) && differs(old, new) {
+        let counted = self.schema.is_custom() || has_generation(kind);
+        if counted && differs(old, new) && !binds(kind, old, new) {
             new.metadata_mut().insert("generation".to_owned(), json!(old.generation() + 1));
         }
         if fields::same_but_times(old, new) {
@@ -253,6 +254,12 @@ fn has_generation(kind: &Kind) -> bool {
             | ("scheduling.k8s.io", "PriorityClass")
             | ("apiextensions.k8s.io", "CustomResourceDefinition")
     )
+}
+
+/// Whether a pod gets its node: what is asked for stays the same, so its generation does.
+fn binds(kind: &Kind, old: &Value, new: &Value) -> bool {
+    let node = |pod: &Value| pod["spec"]["nodeName"].as_str().is_some_and(|name| !name.is_empty());
+    kind.kind == "Pod" && !node(old) && node(new)
 }
 
 /// Whether anything but metadata and status differs.
