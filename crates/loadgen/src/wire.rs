@@ -1,6 +1,7 @@
 //! HTTP/1.1 as bytes: what is sent, and how what comes back is read. Knows no socket.
 
 mod answer;
+mod chunk;
 mod event;
 mod lines;
 mod response;

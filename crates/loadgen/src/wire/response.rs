@@ -1,14 +1,14 @@
 //! Reads one HTTP/1.1 response from whatever pieces the network cuts it into.
 //!
 //! Pull-based and without copies: body parts are slices of the caller's buffer. Only a head that comes in
-//! several reads is gathered. Source: RFC 9112, sections 4, 6 and 7.
+//! several reads is gathered. Source: RFC 9112, sections 4 and 6.
+
+use super::chunk::Chunk;
 
 /// The longest head, and the longest trailer.
 pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// The most header fields.
 pub(crate) const MAX_HEADERS: usize = 96;
-/// The longest line that announces a chunk, extensions included.
-const MAX_CHUNK_LINE: usize = 1024;
 
 /// What a response is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +57,6 @@ enum State {
     /// Everything was told.
     Over,
 }
-
-/// Where we are in a chunked body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chunk {
-    /// In the line that announces a chunk: its size so far, digits and bytes seen.
-    Line { size: u64, digits: u8, seen: usize, extension: bool },
-    /// In a chunk: bytes left.
-    Data(u64),
-    /// Behind a chunk, before its line break.
-    DataEnd,
-    /// Behind the last chunk: bytes in this line, bytes in all.
-    Trailer { line: usize, seen: usize },
-}
-
-const NEXT_CHUNK: Chunk = Chunk::Line { size: 0, digits: 0, seen: 0, extension: false };
 
 /// Reads one response.
 #[derive(Debug)]
@@ -127,7 +112,7 @@ impl Response {
                 }
                 State::Chunk(chunk) => {
                     let byte = take(input, 1)[0];
-                    self.state = between_chunks(chunk, byte)?;
+                    self.state = chunk.after(byte)?.map_or(State::Complete, State::Chunk);
                 }
             }
         }
@@ -188,44 +173,6 @@ fn take<'a>(input: &mut &'a [u8], most: u64) -> &'a [u8] {
     part
 }
 
-/// One byte of what stands between chunks.
-fn between_chunks(chunk: Chunk, byte: u8) -> Result<State, ResponseError> {
-    let next = match (chunk, byte) {
-        (Chunk::Line { digits: 0, .. }, b'\n') => return Err(ResponseError::Chunk),
-        (Chunk::Line { size: 0, .. }, b'\n') => Chunk::Trailer { line: 0, seen: 0 },
-        (Chunk::Line { size, .. }, b'\n') => Chunk::Data(size),
-        (Chunk::Line { size, digits, seen, extension }, byte) => {
-            if seen == MAX_CHUNK_LINE {
-                return Err(ResponseError::Chunk);
-            }
-            let seen = seen + 1;
-            match char::from(byte).to_digit(16) {
-                Some(digit) if !extension => {
-                    // Sixteen digits fill 64 bits.
-                    if digits == 16 {
-                        return Err(ResponseError::Chunk);
-                    }
-                    let size = size << 4 | u64::from(digit);
-                    Chunk::Line { size, digits: digits + 1, seen, extension }
-                }
-                None if !extension && !matches!(byte, b';' | b'\r' | b' ' | b'\t') => {
-                    return Err(ResponseError::Chunk);
-                }
-                _ => Chunk::Line { size, digits, seen, extension: true },
-            }
-        }
-        (Chunk::DataEnd, b'\r') => Chunk::DataEnd,
-        (Chunk::DataEnd, b'\n') => NEXT_CHUNK,
-        (Chunk::DataEnd | Chunk::Data(_), _) => return Err(ResponseError::Chunk),
-        (Chunk::Trailer { line: 0, .. }, b'\n') => return Ok(State::Complete),
-        (Chunk::Trailer { seen: MAX_HEAD_BYTES, .. }, _) => return Err(ResponseError::LongHead),
-        (Chunk::Trailer { seen, .. }, b'\n') => Chunk::Trailer { line: 0, seen: seen + 1 },
-        (Chunk::Trailer { line, seen }, b'\r') => Chunk::Trailer { line, seen: seen + 1 },
-        (Chunk::Trailer { line, seen }, _) => Chunk::Trailer { line: line + 1, seen: seen + 1 },
-    };
-    Ok(State::Chunk(next))
-}
-
 fn framing(response: &httparse::Response<'_, '_>) -> Result<(Head, State), ResponseError> {
     let status = response.code.unwrap_or(0);
     let mut head = Head { status, events: false, keep_alive: response.version == Some(1) };
@@ -265,7 +212,7 @@ fn framing(response: &httparse::Response<'_, '_>) -> Result<(Head, State), Respo
         (100..200, _, _) => State::Head,
         (204 | 304, _, _) => State::Complete,
         (_, true, Some(_)) => return Err(ResponseError::Framing("a length and chunks")),
-        (_, true, None) => State::Chunk(NEXT_CHUNK),
+        (_, true, None) => State::Chunk(Chunk::FIRST),
         (_, false, Some(length)) => State::Length(length),
         (_, false, None) => State::UntilClose,
     };
@@ -278,6 +225,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::chunk::MAX_LINE;
 
     /// The status, the body, whether it ended, and what is left; `pieces` are fed one by one.
     fn read(pieces: &[&[u8]]) -> Result<(Vec<u16>, Vec<u8>, bool, usize), ResponseError> {
@@ -345,7 +293,7 @@ mod tests {
             format!("{CHUNKED}1\r\nab\r\n"),
             format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(MAX_HEAD_BYTES)),
             format!("{CHUNKED}0\r\n{}", "X: y\r\n".repeat(MAX_HEAD_BYTES / 6 + 1)),
-            format!("{CHUNKED}5;{}\r\n", "x".repeat(MAX_CHUNK_LINE)),
+            format!("{CHUNKED}5;{}\r\n", "x".repeat(MAX_LINE)),
         ] {
             assert!(whole(&text).is_err(), "{:.80}", text);
         }
