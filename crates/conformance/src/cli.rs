@@ -32,6 +32,9 @@ pub(crate) struct SuiteArgs {
     /// Run only what contains this: a group (`watches:`) or words of a sentence
     #[arg(long)]
     pub(crate) filter: Option<String>,
+    /// Run what this `kubectl` can find out, in place of the other groups
+    #[arg(long, value_name = "PATH")]
+    pub(crate) kubectl: Option<PathBuf>,
     /// Behaviours that run at the same time
     #[arg(long, default_value_t = 8)]
     pub(crate) jobs: usize,

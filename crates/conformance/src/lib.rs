@@ -7,6 +7,7 @@
 pub mod behaviour;
 pub mod connect;
 pub mod fixture;
+pub mod kubectl;
 pub mod live;
 pub mod place;
 pub mod report;

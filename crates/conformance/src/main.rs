@@ -6,13 +6,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
+use anyhow::Context;
 use clap::Parser;
 use tokio::sync::watch;
 
 use cli::{Cli, SuiteArgs};
 use conformance::place::Settings;
 use conformance::report::{self, Tally};
-use conformance::{connect, runner, suite};
+use conformance::{connect, kubectl, runner, suite};
 
 /// Exit status when a behaviour does not hold.
 const FAILED: u8 = 1;
@@ -71,19 +72,31 @@ async fn signal() {
 
 async fn run_suite(args: SuiteArgs, stop: watch::Receiver<bool>) -> anyhow::Result<u8> {
     if args.list {
-        anstream::print!("{}", report::list(suite::GROUPS));
+        let all = [suite::GROUPS, &[suite::KUBECTL]].concat();
+        anstream::print!("{}", report::list(&all));
         return Ok(0);
     }
     let config = connect::config(args.kubeconfig.as_deref()).await?;
     let client = kube::Client::try_from(config.clone())?;
     let server = connect::server_version(&client).await?;
+    let home = tempfile::tempdir()?;
+    let kubectl = match args.kubectl {
+        Some(path) => {
+            let home = home.path().to_owned();
+            let found = kubectl::Program::find(path.clone(), args.kubeconfig, home).await;
+            Some(found.with_context(|| format!("cannot run {}", path.display()))?)
+        }
+        None => None,
+    };
+    let groups = if kubectl.is_some() { &[suite::KUBECTL] } else { suite::GROUPS };
     let settings = Arc::new(Settings {
         run: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
         image: args.image,
         live_node: connect::live_node(&client).await?,
         stranger: connect::stranger(config),
+        kubectl,
     });
-    let chosen = runner::choose(suite::GROUPS, args.filter.as_deref());
+    let chosen = runner::choose(groups, args.filter.as_deref());
     anyhow::ensure!(!chosen.is_empty(), "no behaviour's name contains {:?}", args.filter);
     let started = Instant::now();
     let quiet = args.json;

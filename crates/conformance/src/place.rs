@@ -31,6 +31,8 @@ pub struct Settings {
     pub image: String,
     /// The name of a node whose agent runs pods; none where there is none.
     pub live_node: Option<String>,
+    /// The `kubectl` to run, for behaviours that are about it.
+    pub kubectl: Option<crate::kubectl::Program>,
     /// A client of the same cluster with a token that nobody gave out.
     pub stranger: Option<kube::Client>,
 }

@@ -5,6 +5,7 @@ mod definitions;
 mod deletion;
 mod deployments;
 mod discovery;
+mod kubectl;
 mod lists;
 mod nodes;
 mod patches;
@@ -36,3 +37,6 @@ pub const GROUPS: &[Group] = &[
     scheduling::GROUP,
     nodes::GROUP,
 ];
+
+/// What only the real `kubectl` can find out; needs `Settings::kubectl`.
+pub const KUBECTL: Group = kubectl::GROUP;
