@@ -5,14 +5,19 @@
 //! differs, that cluster is wrong.
 
 pub mod behaviour;
+pub mod bench;
 pub mod connect;
 pub mod fixture;
+pub mod fuzz;
+pub mod host;
 pub mod kubectl;
 pub mod live;
 pub mod place;
+pub mod raw;
 pub mod report;
 pub mod resource;
 pub mod runner;
+pub mod soak;
 pub mod stage;
 pub mod suite;
 pub mod unmet;

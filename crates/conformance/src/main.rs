@@ -1,6 +1,7 @@
 //! `conformance`: runs the behaviours, or one of the longer trials, against the cluster that a kubeconfig names.
 
 mod cli;
+mod trial;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -36,7 +37,10 @@ async fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli, stop: watch::Receiver<bool>) -> anyhow::Result<u8> {
-    run_suite(cli.suite, stop).await
+    match cli.trial {
+        None => run_suite(cli.suite, stop).await,
+        Some(trial) => trial::run(trial, cli.suite, stop).await,
+    }
 }
 
 /// Turns true at the first Ctrl-C or SIGTERM; the second one ends the program.
