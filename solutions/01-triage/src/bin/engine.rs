@@ -19,7 +19,7 @@ use serving::{
     BlockPool, Engine, Executor, Recorder, Scheduler, SchedulerLimits, TextCodec, TokenBudget,
 };
 use simulation::real_time::{RealTimeExecutor, SyllableCodec};
-use sol01_triage::fault::{FaultSwitch, Faulty};
+use sol01_triage::fault::{Fault, FaultSwitch, Faulty, LOAD_LIMIT};
 use sol01_triage::{AdaptiveBudget, ContinuousScheduler, EngineMetrics, PagedPool, Placement};
 
 /// Longest context of a real model, where `--max-model-len` does not say.
@@ -98,7 +98,8 @@ struct Args {
     /// Keep all weights in f32: exact to the file, and several times as slow to read
     #[arg(long)]
     f32_weights: bool,
-    /// Faults that files of this folder switch on: hang, renamed-metric, slow-tokenizer (task 1.7)
+    /// Faults that files of this folder switch on: hang, renamed-metric, slow-tokenizer, stale-metrics,
+    /// slow-steps, kv-starvation, slow-load; or their names in its file `active` (task 1.7)
     #[arg(long, value_name = "FOLDER")]
     debug_faults: Option<PathBuf>,
     #[cfg(feature = "live")]
@@ -180,6 +181,9 @@ fn no_model(_: &str) -> Result<String, String> {
 
 /// Puts the parts together. Runs on the engine's thread while HTTP is up already.
 fn load(args: &Args) -> Result<Backend, LoadError> {
+    if let Some(folder) = &args.debug_faults {
+        FaultSwitch::new(folder).wait_while(Fault::SlowLoad, LOAD_LIMIT);
+    }
     if let Some(placement) = &args.sim {
         return simulate(args, placement);
     }
@@ -276,7 +280,19 @@ fn scheduler(
     })
 }
 
+/// A scheduler on this pool, behind the faults that may be switched on.
 fn on_pool<P: BlockPool + 'static>(
+    args: &Args,
+    limits: SchedulerLimits,
+    pool: P,
+) -> Box<dyn Scheduler> {
+    match &args.debug_faults {
+        Some(folder) => schedule_on(args, limits, Faulty::new(pool, FaultSwitch::new(folder))),
+        None => schedule_on(args, limits, pool),
+    }
+}
+
+fn schedule_on<P: BlockPool + 'static>(
     args: &Args,
     limits: SchedulerLimits,
     pool: P,
