@@ -8,8 +8,10 @@ pub mod api;
 pub mod controller;
 pub mod crds;
 pub mod cron;
+pub mod experiment;
 pub mod fault;
 pub mod go;
+
 mod injector;
 pub mod phase;
 pub mod select;
