@@ -1,0 +1,9 @@
+//! What is deployed: the files of the engine's container image, and a Docker engine to try it on.
+//!
+//! The overlays of `clusters/` are rendered and checked by this crate's tests. What is in an engine is not known here.
+
+mod docker;
+mod image;
+
+pub use docker::{Docker, DockerError};
+pub use image::{ImageError, Staged, stage};
