@@ -17,8 +17,6 @@ pub enum Part {
 pub struct WriteOptions {
     /// Who writes: the field manager's name in `managedFields`. None: fields are not tracked for this write.
     pub manager: Option<String>,
-    /// The new version's `managedFields` are as they shall be: a server-side apply has made them.
-    pub applied: bool,
     /// Which part.
     pub part: Part,
     /// The subresource that a write of [`Part::Main`] or [`Part::Whole`] came by, like `scale`: named in `managedFields`.

@@ -85,7 +85,8 @@ fn answer(store: &Store, step: &Step) -> Result<(Value, Vec<String>), Status> {
     if step.method == "PATCH" {
         let how = PatchType::of_media_type(&step.r#type).unwrap();
         if how == PatchType::Apply {
-            let config = step.body.clone().unwrap();
+            let config =
+                decode::config(&kind, &name, &namespace, &step.bytes(), validation)?.object;
             let force = step.query("force") == Some("true");
             let (object, _) = store.apply(&kind, &key, &config, force, &options)?;
             return Ok((object.value().clone(), Vec::new()));

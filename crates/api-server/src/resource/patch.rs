@@ -1,17 +1,12 @@
 //! Writes of parts: JSON patch, merge patch, strategic merge patch, server-side apply.
 
-use apimachinery::apply::Writer;
+use apimachinery::Status;
 use apimachinery::patch::{Patch, PatchType};
-use apimachinery::{Meta, Status};
 use object_store::{ObjectRef, Part, WriteOptions};
-use serde_json::{Value, json};
 
 use super::{Request, write};
 use crate::answer::Answer;
 use crate::{body, decode};
-
-/// How often an apply starts again because its object came or went meanwhile.
-const TRIES: usize = 5;
 
 /// PATCH. `part`: of the object itself, or of its status.
 pub(crate) async fn patch(request: &Request, part: Part) -> Answer {
@@ -53,73 +48,16 @@ async fn apply(request: &Request, options: &WriteOptions) -> Answer {
         return Err(write::invalid("PatchOptions", "fieldManager", "FieldValueRequired", message));
     }
     let validation = decode::validation(&request.query)?;
-    let (kind, typed) = (&request.kind, request.schema.typed());
-    let decoded = decode::object(kind, typed, &request.headers, &request.body, validation)?;
-    let mut config = decoded.object;
-    write::place(request, &mut config)?;
     let key = request.key()?;
-    if config.name().is_empty() {
-        config.metadata_mut().insert("name".to_owned(), key.name.clone().into());
-    }
-    if config.name() != key.name {
-        return Err(Status::bad_request("name in URL does not match name in the applied object"));
-    }
-    let options = WriteOptions { applied: true, ..options.clone() };
-    for _ in 0..TRIES {
-        match apply_once(request, &config, &options) {
-            // It came or went between the look and the write.
-            Err(status) if status.code == 404 && options.part == Part::Main => {}
-            Err(status) if status.reason == apimachinery::Reason::AlreadyExists => {}
-            Err(status) => return Err(status),
-            Ok((code, written)) => {
-                return write::finish(request, code, &written, &decoded.warnings, &options).await;
-            }
-        }
-    }
-    Err(Status::conflict(kind, &key.name, "the object comes and goes too quickly"))
-}
-
-fn apply_once(
-    request: &Request,
-    config: &Value,
-    options: &WriteOptions,
-) -> Result<(u16, ObjectRef), Status> {
-    let store = &request.server.store;
-    let key = request.key()?;
-    let now = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let writer = Writer {
-        kind: &request.kind,
-        typed: request.schema.typed(),
-        manager: options.manager.as_deref().unwrap_or(""),
-        subresource: if options.part == Part::Status { "status" } else { "" },
-        now: &now,
-    };
+    let text = decode::json(&request.headers, &request.body)?;
+    let namespace = request.namespace.as_deref().unwrap_or("");
+    let config =
+        apimachinery::decode::config(&request.kind, &key.name, namespace, &text, validation)?;
     let force = request.query.is_on("force");
-    let settled = |mut object: Value| {
-        apimachinery::decode::settle(request.schema.typed(), &mut object)
-            .map_err(|mismatch| Status::bad_request(mismatch.to_string()))?;
-        Ok(object)
-    };
-    if store.get(&request.kind, &key).is_ok() || options.part == Part::Status {
-        let written = store.update(&request.kind, &key, options, &mut |old| {
-            let old = request.show().of_version(old);
-            settled(writer.apply(&old, config, force)?)
-        })?;
-        return Ok((200, written));
-    }
-    if !config.uid().is_empty() {
-        return Err(Status::conflict(
-            &request.kind,
-            &key.name,
-            &format!(
-                "uid mismatch: the provided object specified uid {}, and no existing object was found",
-                config.uid()
-            ),
-        ));
-    }
-    let empty = json!({"apiVersion": request.kind.api_version(), "kind": request.kind.kind});
-    let object = settled(writer.apply(&settled(empty)?, config, force)?)?;
-    Ok((201, store.create(&request.kind, object, options)?))
+    let store = &request.server.store;
+    let (written, new) = store.apply(&request.kind, &key, &config.object, force, options)?;
+    let code = if new { 201 } else { 200 };
+    write::finish(request, code, &written, &config.warnings, options).await
 }
 
 fn unsupported() -> Status {

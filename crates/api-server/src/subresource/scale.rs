@@ -125,6 +125,7 @@ pub(super) async fn patch(request: &Request) -> Answer {
 async fn write(request: &Request, change: impl Fn(&Value) -> Result<Value, Status>) -> Answer {
     let paths = Paths::of(request)?;
     let options = write_options(request, "UpdateOptions")?;
+    let options = object_store::WriteOptions { subresource: "scale", ..options };
     let store = &request.server.store;
     let written: ObjectRef =
         store.update(&request.kind, &request.key()?, &options, &mut |old| {

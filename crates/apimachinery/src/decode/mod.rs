@@ -15,7 +15,7 @@ pub use settle::{Mismatch, blank, settle};
 use serde_json::Value;
 
 use crate::schema::Typed;
-use crate::{Kind, Status};
+use crate::{Kind, Meta, Status};
 
 /// What becomes of unknown and duplicate fields: `fieldValidation` of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -97,6 +97,62 @@ pub fn object(
     if validation == FieldValidation::Strict && !findings.is_empty() {
         let why = format!("strict decoding error: {}", findings.join(", "));
         return Err(refuse(&kind.kind, why));
+    }
+    let warnings = if validation == FieldValidation::Warn { findings } else { Vec::new() };
+    Ok(Decoded { object: value, warnings })
+}
+
+/// Reads a body as a configuration to apply: what it says and nothing more, for [`crate::apply`]. `name` and `namespace`
+/// are the path's.
+///
+/// # Errors
+/// 400: no JSON object, another kind, name or namespace; under `Strict` duplicate fields too.
+pub fn config(
+    kind: &Kind,
+    name: &str,
+    namespace: &str,
+    body: &[u8],
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let refuse = |why: String| Err(Status::bad_request(why));
+    let Parsed { value, findings } = parse(body, None)
+        .map_err(|why| Status::bad_request(format!("error decoding YAML: {why}")))?;
+    if !value.is_object() {
+        return refuse(format!(
+            "error decoding YAML: cannot unmarshal {} into an object",
+            go::kind(&value)
+        ));
+    }
+    let text = |field: &str| value.get(field).and_then(Value::as_str).unwrap_or("");
+    let (version, own) = (text("apiVersion"), text("kind"));
+    if version != kind.api_version() || own != kind.kind {
+        let version = match version {
+            "" => "/".to_owned(),
+            core if !core.contains('/') => format!("/{core}"),
+            other => other.to_owned(),
+        };
+        return refuse(format!("invalid object type: {version}, Kind={own}"));
+    }
+    match value.name() {
+        "" => {
+            return refuse(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            ));
+        }
+        other if other != name => {
+            return refuse(format!(
+                "the name of the object ({other}) does not match the name on the URL ({name})"
+            ));
+        }
+        _ => {}
+    }
+    if !value.namespace().is_empty() && value.namespace() != namespace {
+        let why =
+            "the namespace of the provided object does not match the namespace sent on the request";
+        return refuse(why.to_owned());
+    }
+    if validation == FieldValidation::Strict && !findings.is_empty() {
+        return refuse(format!("strict decoding error: {}", findings.join(", ")));
     }
     let warnings = if validation == FieldValidation::Warn { findings } else { Vec::new() };
     Ok(Decoded { object: value, warnings })
