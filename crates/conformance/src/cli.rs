@@ -27,6 +27,9 @@ pub(crate) enum Trial {
         /// Decides what is sent
         #[arg(long, default_value_t = 1)]
         seed: u64,
+        /// Count a 500 as a fault even if it names a mistake of the client, as Kubernetes' own do
+        #[arg(long)]
+        strict: bool,
     },
     /// Many pods and rolling updates under random kills; afterwards nothing is left over
     Soak {

@@ -17,23 +17,10 @@ use crate::resource::{
     SECRETS, SERVICES, STATEFUL_SETS,
 };
 
-/// Statuses of 500 and above that say no more than "not here" or "not now".
-const EXCUSED: &[u16] = &[501, 503, 504];
-/// What kube-apiserver v1.34 itself answers with 500: client mistakes that it does not tell from its own.
-const KUBERNETES_OWN: &[&str] = &[
-    "resourceVersion should not be set on objects to be created",
-    "strconv.ParseUint",
-    "unable to decode",
-    "unable to find api field",
-    "expected pointer, but got",
-    "cannot unmarshal",
-    "json:",
-    "yaml:",
-    "unrecognized type",
-    "illegal base64 data",
-    "quantities must match",
-    "Timeout: ",
-];
+/// Statuses of 500 and above that say no more than "not here", "not now" or "not in this version of HTTP".
+const EXCUSED: &[u16] = &[501, 503, 504, 505];
+/// Words of a program that has lost its way.
+const FAULTS: &[&str] = &["panic", "unwrap", "out of bounds", "overflow", "nil pointer"];
 
 /// A request and what came of it, where it is not what a server should do.
 #[derive(Debug, Clone)]
@@ -51,8 +38,8 @@ pub struct Outcome {
     pub sent: usize,
     /// How often each status came.
     pub statuses: std::collections::BTreeMap<u16, usize>,
-    /// Answers of 500 that Kubernetes gives as well.
-    pub like_kubernetes: usize,
+    /// Answers of 500 that name a mistake of the client as the cause, as Kubernetes itself gives to some.
+    pub with_cause: usize,
     /// What a server should not do.
     pub findings: Vec<Finding>,
 }
@@ -60,7 +47,7 @@ pub struct Outcome {
 /// Findings that are kept; more of them say nothing new.
 const FINDINGS_KEPT: usize = 50;
 
-/// Sends `cases` bad requests and calls `progress` after each.
+/// Sends `cases` bad requests and calls `progress` after each. If `strict`, a 500 is a finding even with a cause.
 ///
 /// # Errors
 /// An I/O error when the server takes no connection any more.
@@ -69,6 +56,7 @@ pub async fn run(
     at: &Place,
     seed: u64,
     cases: usize,
+    strict: bool,
     mut progress: impl FnMut(&Outcome) -> bool,
 ) -> std::io::Result<Outcome> {
     let mut random = StdRng::seed_from_u64(seed);
@@ -77,7 +65,7 @@ pub async fn run(
         let request = request(&mut random, raw, at);
         let reply = raw.send(&request).await?;
         outcome.sent += 1;
-        judge(&mut outcome, &request, reply);
+        judge(&mut outcome, &request, reply, strict);
         if !progress(&outcome) {
             break;
         }
@@ -85,14 +73,16 @@ pub async fn run(
     Ok(outcome)
 }
 
-fn judge(outcome: &mut Outcome, request: &[u8], reply: Reply) {
+fn judge(outcome: &mut Outcome, request: &[u8], reply: Reply, strict: bool) {
     if let Reply::Status(status, body) = &reply {
         *outcome.statuses.entry(*status).or_default() += 1;
         if *status < 500 || EXCUSED.contains(status) {
             return;
         }
-        if *status == 500 && KUBERNETES_OWN.iter().any(|part| body.contains(part)) {
-            outcome.like_kubernetes += 1;
+        // The answer to HEAD has no body that could name a cause.
+        let cause = names_cause(body) || request.starts_with(b"HEAD ");
+        if *status == 500 && cause && !strict {
+            outcome.with_cause += 1;
             return;
         }
     }
@@ -103,6 +93,13 @@ fn judge(outcome: &mut Outcome, request: &[u8], reply: Reply) {
         let request = crate::unmet::excerpt(&shown.join("\n"));
         outcome.findings.push(Finding { request, reply });
     }
+}
+
+/// Whether an answer of 500 says what was wrong with the request, and nothing of a fault.
+fn names_cause(answer: &str) -> bool {
+    let body = answer.find('{').map_or("", |start| &answer[start..]);
+    let said = body.split("\"message\":\"").nth(1).unwrap_or_default();
+    !said.is_empty() && !said.starts_with('"') && !FAULTS.iter().any(|fault| body.contains(fault))
 }
 
 fn request(random: &mut StdRng, raw: &Raw, at: &Place) -> Vec<u8> {
@@ -471,20 +468,33 @@ mod tests {
     #[test]
     fn a_fault_of_the_server_is_a_finding_and_a_refusal_is_not() {
         let mut outcome = Outcome::default();
-        let reply = |status, body: &str| Reply::Status(status, body.to_owned());
-        judge(&mut outcome, b"GET / HTTP/1.1", reply(400, ""));
-        judge(&mut outcome, b"GET / HTTP/1.1", reply(501, ""));
-        judge(&mut outcome, b"GET / HTTP/1.1", reply(500, "strconv.ParseUint: parsing"));
+        let told = |message: &str| format!("{{\"kind\":\"Status\",\"message\":\"{message}\"}}");
+        for (status, body) in [
+            (400, String::new()),
+            (501, String::new()),
+            (500, told("invalid byte in chunk length")),
+        ] {
+            judge(&mut outcome, b"GET / HTTP/1.1", Reply::Status(status, body), false);
+        }
         assert!(outcome.findings.is_empty());
-        judge(&mut outcome, b"GET / HTTP/1.1", reply(500, "index out of bounds"));
-        judge(&mut outcome, b"GET / HTTP/1.1", Reply::Closed);
-        assert_eq!((outcome.findings.len(), outcome.like_kubernetes), (2, 1));
+        for body in [String::new(), told(""), told("index out of bounds")] {
+            judge(&mut outcome, b"GET / HTTP/1.1", Reply::Status(500, body), false);
+        }
+        judge(&mut outcome, b"GET / HTTP/1.1", Reply::Closed, false);
+        assert_eq!((outcome.findings.len(), outcome.with_cause), (4, 1));
+        judge(&mut outcome, b"GET / HTTP/1.1", Reply::Status(500, told("a cause")), true);
+        assert_eq!(outcome.findings.len(), 5);
     }
 
     #[test]
     fn a_finding_shows_no_token() {
         let mut outcome = Outcome::default();
-        judge(&mut outcome, b"GET / HTTP/1.1\r\nAuthorization: Bearer x\r\n\r\n", Reply::Closed);
+        judge(
+            &mut outcome,
+            b"GET / HTTP/1.1\r\nAuthorization: Bearer x\r\n\r\n",
+            Reply::Closed,
+            true,
+        );
         assert!(!outcome.findings[0].request.contains("Bearer"));
     }
 }

@@ -38,7 +38,7 @@ pub(crate) async fn run(
     let raw = Raw::of(&config)?;
     let trying = async {
         match trial {
-            Trial::Fuzz { cases, seed } => fuzzed(&raw, &place, seed, cases).await,
+            Trial::Fuzz { cases, seed, strict } => fuzzed(&raw, &place, seed, cases, strict).await,
             Trial::Soak {
                 deployments,
                 replicas,
@@ -89,9 +89,9 @@ fn bar(length: usize, unit: &str) -> ProgressBar {
     bar
 }
 
-async fn fuzzed(raw: &Raw, place: &Place, seed: u64, cases: usize) -> Met<Value> {
+async fn fuzzed(raw: &Raw, place: &Place, seed: u64, cases: usize, strict: bool) -> Met<Value> {
     let bar = bar(cases, "requests");
-    let outcome = fuzz::run(raw, place, seed, cases, |outcome| {
+    let outcome = fuzz::run(raw, place, seed, cases, strict, |outcome| {
         bar.set_position(outcome.sent as u64);
         true
     })
@@ -105,11 +105,11 @@ async fn fuzzed(raw: &Raw, place: &Place, seed: u64, cases: usize) -> Met<Value>
     conformance::unmet::ensure(answer.status == 200, "a healthy server afterwards", answer.seen())?;
     if !outcome.findings.is_empty() {
         let seen = format!("{} requests got none or a 5xx, see above", outcome.findings.len());
-        return Err(Unmet::fail("an answer below 500, or 501, 503, 504, to all", seen));
+        return Err(Unmet::fail("an answer below 500, or 501, 503, 504, 505, to all", seen));
     }
     Ok(json!({
         "sent": outcome.sent, "statuses": outcome.statuses, "seed": seed,
-        "answered_500_as_kubernetes_does": outcome.like_kubernetes,
+        "answered_500_with_a_cause": outcome.with_cause,
     }))
 }
 
