@@ -122,9 +122,13 @@ impl Sandbox {
         self.send(Order::Signal { id, signal: signal as i32, tree }, Vec::new()).await;
     }
 
-    /// Stops every process of the pod, or lets them go on.
+    /// Stops every process of the pod, or lets them go on. Returns when it is done.
     pub(crate) async fn freeze(&self, frozen: bool) {
-        self.send(Order::Freeze { frozen }, Vec::new()).await;
+        let id = self.shared.next.fetch_add(1, Ordering::Relaxed);
+        let (sender, done) = oneshot::channel();
+        self.waiting().insert(id, sender);
+        self.send(Order::Freeze { id, frozen }, Vec::new()).await;
+        let _or_the_pod_is_gone = done.await;
     }
 
     /// Ends the pod: everything in it is killed. [`Report::Gone`] follows.

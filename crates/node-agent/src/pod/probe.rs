@@ -109,7 +109,8 @@ pub(crate) async fn watch(
         second * given.max(least)
     };
     let period = seconds(probe.period_seconds, 10, 1);
-    let limit = seconds(probe.timeout_seconds, 1, 1);
+    let limit = probe.timeout_seconds.and_then(|given| u64::try_from(given).ok()).unwrap_or(1);
+    let limit = Duration::from_secs(limit.max(1));
     tokio::time::sleep(seconds(probe.initial_delay_seconds, 0, 0)).await;
     let mut thresholds = Thresholds::new(&probe);
     // While the program is young, that nobody listens yet is no failure: a period would be long to wait.

@@ -16,8 +16,8 @@ pub(crate) enum Order {
     Start { id: TaskId, spec: Box<Spec>, log: Option<Log>, files: usize },
     /// Signal a program's main process; `tree`: everything that it started, too.
     Signal { id: TaskId, signal: i32, tree: bool },
-    /// Stop (or let go on) every process of the pod.
-    Freeze { frozen: bool },
+    /// Stop (or let go on) every process of the pod. Answered by an ending of this id.
+    Freeze { id: TaskId, frozen: bool },
 }
 
 /// From a supervisor to the agent.

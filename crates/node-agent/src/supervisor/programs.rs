@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -175,14 +174,14 @@ impl Supervisor {
                 }
                 Ok(())
             }
-            Order::Freeze { frozen } => {
+            Order::Freeze { id, frozen } => {
                 let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
                 // Twice: what forked while the first list was being read is in the second.
                 for _ in 0..2 {
                     let all = processes::below(&processes::all(), std::process::id());
                     all.iter().for_each(|process| processes::signal(process.id, signal));
                 }
-                Ok(())
+                self.report(&Report::Ended { id, ending: Ending { code: 0, signal: None } })
             }
         }
     }
@@ -233,7 +232,8 @@ impl Supervisor {
 
     /// A program's main process has ended: so does everything that it started.
     fn end(&mut self, id: TaskId) -> io::Result<()> {
-        if self.tasks.get(&id).is_some_and(|task| task.stage.is_some()) {
+        // A dead process says nothing more, so that this comes to an end.
+        while self.tasks.get(&id).is_some_and(|task| task.stage.is_some()) {
             self.hear_stage(id)?;
         }
         if !self.tasks.contains_key(&id) {
@@ -320,7 +320,7 @@ fn start(spec: &Spec, log: Option<LogFile>, files: Vec<OwnedFd>) -> io::Result<T
     let mut command = Command::new(this_program()?);
     command.arg(STAGE).arg(std::process::id().to_string());
     command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
-    command.env_clear().process_group(0);
+    command.env_clear();
     let child = command.spawn()?;
     drop(command);
     let pid = child.id();

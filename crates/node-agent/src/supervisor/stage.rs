@@ -55,7 +55,7 @@ fn prepare(socket: &UnixStream, supervisor: Option<i32>) -> Result<Command, Stri
     // The supervisor keeps SIGCHLD to itself; a program starts with nothing blocked.
     SigSet::empty().thread_set_mask().map_err(|error| error.to_string())?;
     // A session of its own: it cannot signal others by group, and what it detaches is known by it.
-    let _leads_one_already = nix::unistd::setsid();
+    nix::unistd::setsid().map_err(|error| format!("a session of its own: {error}"))?;
     if spec.tty {
         rustix::process::ioctl_tiocsctty(&stdin)
             .map_err(|error| format!("controlling terminal: {error}"))?;
