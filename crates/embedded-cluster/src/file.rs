@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use node_agent::{Config, Image, NodeConfig};
 use serde::Deserialize;
+
+use crate::state::Folder;
 
 /// Nodes that a file may declare. Each costs a heartbeat and a few objects.
 pub(crate) const MOST_NODES: usize = 1000;
@@ -14,77 +17,10 @@ pub(crate) const MOST_NODES: usize = 1000;
 pub(crate) struct ClusterFile {
     /// Places to schedule pods.
     #[serde(default, rename = "node")]
-    pub(crate) nodes: Vec<Node>,
+    pub(crate) nodes: Vec<NodeConfig>,
     /// Programs behind image names.
     #[serde(default, rename = "image")]
     pub(crate) images: Vec<Image>,
-}
-
-/// A place to schedule pods.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Node {
-    /// Its name.
-    pub(crate) name: String,
-    /// `topology.kubernetes.io/region`.
-    pub(crate) region: Option<String>,
-    /// `topology.kubernetes.io/zone`.
-    pub(crate) zone: Option<String>,
-    /// It can be taken away at short notice: labelled and tainted as such.
-    #[serde(default)]
-    pub(crate) spot: bool,
-    /// Cores that it offers.
-    #[serde(default = "default_cpu")]
-    pub(crate) cpu: String,
-    /// Memory that it offers.
-    #[serde(default = "default_memory")]
-    pub(crate) memory: String,
-    /// Pods that it takes.
-    #[serde(default = "default_pods")]
-    pub(crate) pods: u32,
-    /// GPUs that it offers.
-    pub(crate) gpu: Option<Gpu>,
-    /// Labels of your own.
-    #[serde(default)]
-    pub(crate) labels: std::collections::BTreeMap<String, String>,
-}
-
-/// GPUs that a node offers.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Gpu {
-    /// `nvidia.com/gpu.product`, as NVIDIA's feature discovery writes it.
-    pub(crate) product: String,
-    /// `nvidia.com/gpu`.
-    pub(crate) count: u32,
-}
-
-/// A program behind an image name.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Image {
-    /// The name, without a tag unless only that tag is meant.
-    pub(crate) pattern: String,
-    /// The program; `{programs}` is where cargo puts ours.
-    pub(crate) program: PathBuf,
-    /// What comes before a container's own arguments.
-    #[serde(default)]
-    pub(crate) args: Vec<String>,
-    /// What it finds in its environment.
-    #[serde(default)]
-    pub(crate) env: std::collections::BTreeMap<String, String>,
-}
-
-fn default_cpu() -> String {
-    "8".to_owned()
-}
-
-fn default_memory() -> String {
-    "32Gi".to_owned()
-}
-
-fn default_pods() -> u32 {
-    110
 }
 
 /// Why a cluster file cannot be used.
@@ -131,6 +67,16 @@ impl ClusterFile {
             }
         }
         Ok(file)
+    }
+
+    /// What the node agent is started with.
+    pub(crate) fn agent_config(self, folder: &Folder) -> Config {
+        Config {
+            nodes: self.nodes,
+            images: self.images,
+            more_images: Some(folder.join("images")),
+            ..Config::new(folder.join("nodes"))
+        }
     }
 
     fn check(&self) -> Result<(), FileError> {

@@ -1,8 +1,11 @@
 //! A teaching subset of Kubernetes in one process: what `cargo xtask cluster up` starts.
 
+mod faults;
 mod file;
+mod nodes;
 mod run;
 mod state;
+mod usage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +44,8 @@ struct Run {
 }
 
 fn main() -> ExitCode {
+    // A pod's supervisor is this program, too.
+    node_agent::maybe_run_supervisor();
     let Command::Run(args) = Cli::parse().command;
     match run::run(&args) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,20 +1,30 @@
 //! The cluster's life: what is started, in which order, and how it ends.
 
+use std::future::Future;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use api_server::{Certificates, Config, NoNodes};
-use object_store::{Store, System};
+use anyhow::{Context, Result, bail};
+use api_server::Certificates;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use node_agent::NodeAgent;
+use object_store::{Store, System, WriteOptions};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::info;
 use tracing_subscriber::EnvFilter;
 
+use crate::faults::Faults;
 use crate::file::ClusterFile;
+use crate::nodes::Nodes;
 use crate::state::Folder;
+use crate::usage::Usage;
+
+/// Threads of the runtime: the API on one does not wait for a pod's relay on the other.
+const THREADS: usize = 2;
 
 /// Runs the cluster until it is asked to end.
 pub(crate) fn run(args: &crate::Run) -> Result<()> {
@@ -30,12 +40,12 @@ pub(crate) fn run(args: &crate::Run) -> Result<()> {
     };
     let file = ClusterFile::read(&args.config, &programs)?;
     let folder = Folder::take(&args.state)?;
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(serve(args, &file, &folder))
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.worker_threads(THREADS).enable_all().build()?;
+    runtime.block_on(serve(args, file, &folder))
 }
 
-async fn serve(args: &crate::Run, file: &ClusterFile, folder: &Folder) -> Result<()> {
+async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<()> {
     let listener = listen(args.port, folder.last_port()).await?;
     let port = listener.local_addr()?.port();
     let token = folder.token()?;
@@ -43,33 +53,135 @@ async fn serve(args: &crate::Run, file: &ClusterFile, folder: &Folder) -> Result
     folder.write_kubeconfig(port, &certificates.authority, &token)?;
     let store = Store::open(&folder.join("objects"), System)?;
     object_store::bootstrap(&store, Ipv4Addr::LOCALHOST, port)?;
-    let (stop, stopped) = watch::channel(false);
-    let controllers = tokio::spawn(controllers::run(
-        store.clone(),
-        controllers_config(folder, &certificates),
-        until(stopped),
-    ));
-    info!(port, nodes = file.nodes.len(), "the cluster is up");
+    define_faults(&store)?;
+    let nodes = file.nodes.len();
+    let agent = NodeAgent::new(store.clone(), file.agent_config(folder))?;
+    let mut parts = Parts::default();
+    let api = api_server::Config::new(token, certificates.clone());
+    let proxy = Arc::new(Nodes(agent.clone()));
+    parts.start("API server", |stop| api_server::serve(listener, store.clone(), api, proxy, stop));
+    let pods = agent.clone();
+    parts.start("node agent", |stop| async move { pods.run(stop).await });
+    let config = controllers_config(folder, &certificates, &agent);
+    parts.start("controllers", |stop| async move {
+        controllers::run(store, config, stop).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let client = client(folder).await?;
+    let faults = Arc::new(Faults::new(agent));
+    parts.start("fault controller", |stop| chaos::controller::run(client, faults, stop));
+    info!(port, nodes, "the cluster is up");
     say_ready(port);
-    let config = Config::new(token, certificates);
-    api_server::serve(listener, store, config, Arc::new(NoNodes), asked_to_end()?).await?;
-    stop.send_replace(true);
-    controllers.await?;
-    Ok(())
-}
-
-fn controllers_config(folder: &Folder, certificates: &Certificates) -> controllers::Config {
-    controllers::Config {
-        root_ca: Some(certificates.authority.clone()),
-        volume_directory: folder.join("volumes"),
-        ..controllers::Config::default()
+    let failed = tokio::select! {
+        name = parts.failed() => Some(name),
+        () = asked_to_end()? => None,
+    };
+    parts.stop().await?;
+    match failed {
+        None => Ok(()),
+        Some(name) => bail!("the {name} ended by itself: the cluster went down with it"),
     }
 }
 
-/// Ready when the cluster goes down.
-async fn until(mut stopped: watch::Receiver<bool>) {
-    // An error means that the program is ending anyway.
-    let _ = stopped.wait_for(|stopped| *stopped).await;
+/// What runs, in the order of starting. It is stopped in reverse: pods end before the API does, so that what they wrote
+/// last can be read.
+#[derive(Default)]
+struct Parts {
+    running: Vec<Part>,
+    ended: JoinSet<&'static str>,
+}
+
+struct Part {
+    name: &'static str,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Parts {
+    /// Starts a part, which runs until the future that it is given is ready.
+    fn start<F, E>(&mut self, name: &'static str, part: impl FnOnce(Stop) -> F)
+    where
+        F: Future<Output = Result<(), E>> + Send + 'static,
+        E: std::fmt::Display,
+    {
+        let (stop, stopped) = watch::channel(false);
+        let running = part(until(stopped));
+        let (ending, ended) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            // Dropped when the part ends, also by a panic.
+            let _ending = ending;
+            running.await.map_err(|error| anyhow::anyhow!("the {name}: {error}"))
+        });
+        self.ended.spawn(async move {
+            let _ = ended.await;
+            name
+        });
+        self.running.push(Part { name, stop, task });
+    }
+
+    /// The first part that ends though nobody asked it to.
+    async fn failed(&mut self) -> &'static str {
+        match self.ended.join_next().await {
+            Some(Ok(name)) => name,
+            _ => std::future::pending().await,
+        }
+    }
+
+    /// Stops all parts, the last one first; returns the first trouble.
+    async fn stop(self) -> Result<()> {
+        let mut trouble = Ok(());
+        for Part { name, stop, task } in self.running.into_iter().rev() {
+            stop.send_replace(true);
+            let ended = task.await.with_context(|| format!("the {name}")).and_then(|ended| ended);
+            trouble = trouble.and(ended);
+        }
+        trouble
+    }
+}
+
+/// Ready when a part should end.
+type Stop = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+fn until(mut stopped: watch::Receiver<bool>) -> Stop {
+    Box::pin(async move {
+        // An error means that the program is ending anyway.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    })
+}
+
+/// Serves Chaos Mesh's kinds, as an installation of it would.
+fn define_faults(store: &Store) -> Result<()> {
+    let kind = store.kind("apiextensions.k8s.io", "customresourcedefinitions");
+    for definition in chaos::crds::all() {
+        let definition = serde_json::to_value(definition)?;
+        match store.create(&kind, definition, &WriteOptions::by("embedded-cluster")) {
+            Ok(_) => {}
+            Err(status) if status.code == 409 => {}
+            Err(status) => return Err(status.into()),
+        }
+    }
+    Ok(())
+}
+
+/// A client of this very cluster: what executes faults is plain client code.
+async fn client(folder: &Folder) -> Result<kube::Client> {
+    let kubeconfig = Kubeconfig::read_from(folder.join("kubeconfig"))?;
+    let options = KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+    Ok(kube::Client::try_from(config)?)
+}
+
+fn controllers_config(
+    folder: &Folder,
+    certificates: &Certificates,
+    agent: &NodeAgent,
+) -> controllers::Config {
+    controllers::Config {
+        root_ca: Some(certificates.authority.clone()),
+        volume_directory: folder.join("volumes"),
+        metrics: Arc::new(Usage(agent.clone())),
+        ..controllers::Config::default()
+    }
 }
 
 /// The port that was asked for, else that of last time if it is free, else any.

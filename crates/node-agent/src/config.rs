@@ -15,6 +15,9 @@ pub struct Config {
     pub nodes: Vec<NodeConfig>,
     /// Which image is which local program; the first that fits is taken.
     pub images: Vec<Image>,
+    /// A folder of more images, which may change at any time: `*.json` files, each an [`Image`]. They are looked at where
+    /// `images` has nothing that fits.
+    pub more_images: Option<PathBuf>,
     /// How long things take.
     pub timing: Timing,
     /// How much is kept of what containers print.
@@ -37,6 +40,7 @@ impl Config {
             state_dir: state_dir.into(),
             nodes: vec![NodeConfig::named("node-0")],
             images: Vec::new(),
+            more_images: None,
             timing: Timing::default(),
             logs: LogLimits::default(),
             address_cell: None,

@@ -1,6 +1,15 @@
 //! From an image's name to a local program.
 
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
 use crate::config::Image;
+
+/// Files that are read of a folder of images.
+const MOST_FILES: usize = 1000;
+/// Bytes that one of them may have.
+const FILE_BYTES: u64 = 64 << 10;
 
 /// Tags may be left out of a pattern, and so may the registry that everybody means.
 const DEFAULT_REGISTRIES: [&str; 3] = ["docker.io/library/", "docker.io/", "localhost/"];
@@ -11,6 +20,22 @@ pub(crate) fn find<'a>(images: &'a [Image], name: &str) -> Option<&'a Image> {
     let short = registry.unwrap_or(name);
     let forms = [name, without_tag(name), short, without_tag(short)];
     images.iter().find(|image| forms.iter().any(|form| fits(&image.pattern, form)))
+}
+
+/// The image that a container's `image` names, among those of a folder. Files that cannot be read are as if they were not
+/// there: whoever writes them may be at it.
+pub(crate) fn find_in(folder: &Path, name: &str) -> Option<Image> {
+    let files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok).take(MOST_FILES);
+    let paths = files.map(|file| file.path());
+    let images: Vec<Image> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .filter_map(|path| {
+            let mut text = String::new();
+            File::open(path).ok()?.take(FILE_BYTES).read_to_string(&mut text).ok()?;
+            serde_json::from_str(&text).ok()
+        })
+        .collect();
+    find(&images, name).cloned()
 }
 
 /// `repository:tag@digest` without tag and digest. A colon before a slash belongs to the registry's port.
@@ -58,6 +83,17 @@ mod tests {
         assert_eq!(found("registry:5000/a:v2"), None);
         assert_eq!(found("stub-of-mine:latest"), Some("stub*"));
         assert_eq!(found("vllm/engine"), None);
+    }
+
+    #[test]
+    fn an_image_can_come_later_as_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(find_in(folder.path(), "mine"), None);
+        let file = folder.path().join("mine.json");
+        std::fs::write(&file, r#"{"pattern":"mine","program":"/bin/mine"}"#).unwrap();
+        std::fs::write(folder.path().join("half.json"), "{").unwrap();
+        let found = find_in(folder.path(), "mine:v2").unwrap();
+        assert_eq!(found.program, Path::new("/bin/mine"));
     }
 
     proptest! {

@@ -133,7 +133,7 @@ impl Provider for Embedded {
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
         let path = folder.join(format!("{}.json", image.replace(['/', ':'], "_")));
         let program = std::path::absolute(program).map_err(failed(program))?;
-        let text = serde_json::json!({"image": image, "program": program}).to_string();
+        let text = serde_json::json!({"pattern": image, "program": program}).to_string();
         let new = path.with_extension("new");
         std::fs::write(&new, text).map_err(failed(&new))?;
         std::fs::rename(&new, &path).map_err(failed(&path))

@@ -91,7 +91,10 @@ impl Worker {
     fn pull(&mut self, index: usize) -> Option<Image> {
         let name = self.containers[index].image().to_owned();
         let path = self.containers[index].path();
-        let found = images::find(&self.shared.config.images, &name).cloned();
+        let config = &self.shared.config;
+        let found = images::find(&config.images, &name).cloned().or_else(|| {
+            config.more_images.as_deref().and_then(|folder| images::find_in(folder, &name))
+        });
         let message = match found.map(|image| resolve(&image).map(|program| (image, program))) {
             Some(Ok((image, program))) => {
                 let message = format!("Container image {name:?} already present on machine");

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 /// The test server.
-pub const STUB: &str = env!("CARGO_BIN_EXE_stub");
+pub const STUB: &str = env!("CARGO_BIN_EXE_agent-stub");
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
