@@ -81,6 +81,12 @@ async fn status_patches(at: &Place) -> Met {
 
 async fn scale_deployment(at: &Place) -> Met {
     at.create(DEPLOYMENTS, idle_deployment("a", 0)).await?;
+    // The controller's first word on it would make the version stale.
+    at.until(DEPLOYMENTS, "a", "an observed generation", |deployment| {
+        deployment["status"]["observedGeneration"] == 1
+            && !condition(deployment, "Progressing").is_null()
+    })
+    .await?;
     let path = at.path(DEPLOYMENTS, "a/scale");
     let mut scale = at.ask(path.clone()).await?.ok()?;
     same(&scale, "/kind", "Scale")?;
