@@ -64,7 +64,8 @@ pub(crate) async fn finish(
         request.server.store.written(object.revision()).await?;
     }
     let mut response = answer::json_text(code, request.show().object(object));
-    for warning in warnings {
+    let more = apimachinery::validate::warnings(&request.kind, object.value());
+    for warning in warnings.iter().chain(&more) {
         answer::warn(&mut response, warning);
     }
     Ok(response)

@@ -1,6 +1,6 @@
 //! Custom resources: objects against their schema, and definitions.
 //!
-//! `x-kubernetes-validations` (CEL) are not evaluated: [`unchecked_rules`] says where a definition has some.
+//! `x-kubernetes-validations` (CEL) are not evaluated: [`super::warnings`] says where a definition has some.
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -252,8 +252,7 @@ fn pattern(source: &str) -> Option<Arc<Regex>> {
 }
 
 /// Where a definition has rules in CEL, which nobody evaluates here.
-#[must_use]
-pub fn unchecked_rules(definition: &Value) -> Vec<String> {
+pub(super) fn unchecked_rules(definition: &Value) -> Vec<String> {
     fn find(json: &Value, path: &str, into: &mut Vec<String>) {
         let Some(map) = json.as_object() else { return };
         if map.contains_key("x-kubernetes-validations") {
@@ -355,5 +354,22 @@ fn structural(at: &Path<'_>, schema: &Value, root: bool, r: &mut Report) {
         && Regex::new(source).is_err()
     {
         r.invalid_text(&at.field("pattern"), source, "must be a valid regular expression");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_in_cel_are_found_wherever_they_are() {
+        let rule = json!([{"rule": "self > 0"}]);
+        let inner = json!({"type": "integer", "x-kubernetes-validations": rule});
+        let schema = json!({"type": "object", "properties": {
+            "spec": {"type": "object", "properties": {"n": inner, "list": {"type": "array", "items": inner}}},
+        }});
+        let definition =
+            json!({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}});
+        assert_eq!(unchecked_rules(&definition), ["v1.spec.list[*]", "v1.spec.n"]);
     }
 }

@@ -20,7 +20,7 @@ mod workload;
 
 use serde_json::Value;
 
-pub use custom::{against, unchecked_rules};
+pub use custom::against;
 
 use crate::{Cause, Kind};
 use report::{Path, Report, list, some, text};
@@ -51,6 +51,26 @@ pub fn object(kind: &Kind, new: &Value, old: Option<&Value>) -> Vec<Cause> {
         _ => {}
     }
     report.causes
+}
+
+/// What the answer to a write should warn about.
+#[must_use]
+pub fn warnings(kind: &Kind, object: &Value) -> Vec<String> {
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Endpoints") => {
+            vec![
+                "v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"
+                    .to_owned(),
+            ]
+        }
+        ("apiextensions.k8s.io", "CustomResourceDefinition") => custom::unchecked_rules(object)
+            .into_iter()
+            .map(|at| {
+                format!("{at}: x-kubernetes-validations are not evaluated by the embedded cluster")
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 fn node(new: &Value, r: &mut Report) {
