@@ -202,7 +202,8 @@ impl Writer<'_> {
         let last = place.map(|at| managed.0.remove(at));
         own.time = last.as_ref().and_then(|last| last.time.clone());
         let new = match &last {
-            Some(last) if !last.fields.is_empty() => {
+            // Whoever names all that he named last drops nothing.
+            Some(last) if !last.fields.difference(&own.fields).is_empty() => {
                 let everybody = managed
                     .0
                     .iter()
