@@ -11,8 +11,9 @@ pub struct Snapshot {
     pub replicas: i32,
     /// The fault object's uid; nothing when it is not there. Nothing at all for a fault inside the engine.
     pub fault: Option<Option<String>>,
-    /// The fault object's generation: its spec is another one when this is.
-    pub generation: i64,
+    /// The fault object's spec as text. Its generation would not do: without a status subresource, as in Chaos Mesh's kinds, it
+    /// counts what the executor writes too.
+    pub spec: String,
     /// Whether the fault is paused, or being deleted.
     pub suspended: bool,
     /// Whether all targets have the fault.
@@ -81,7 +82,7 @@ impl Snapshot {
         if now.suspended && !self.suspended {
             return Some(Cheat::FaultSuspended);
         }
-        if self.fault.is_some() && now.generation != self.generation {
+        if self.fault.is_some() && now.spec != self.spec {
             return Some(Cheat::FaultChanged);
         }
         if self.injected && !now.injected {

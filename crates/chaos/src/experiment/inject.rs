@@ -159,7 +159,7 @@ impl Made {
         snapshot.fault = Some(object.as_ref().and_then(ResourceExt::uid));
         if let Some(object) = object {
             let status = status(&object);
-            snapshot.generation = object.meta().generation.unwrap_or(0);
+            snapshot.spec = object.data.get("spec").map(ToString::to_string).unwrap_or_default();
             snapshot.suspended = object.meta().deletion_timestamp.is_some()
                 || object.annotations().get(PAUSE_ANNOTATION).is_some_and(|value| value == "true");
             snapshot.injected = status.holds(ConditionType::AllInjected);

@@ -121,7 +121,7 @@ fn snapshot() -> Snapshot {
         workload: Some("w".into()),
         replicas: 3,
         fault: Some(Some("f".into())),
-        generation: 1,
+        spec: "{}".into(),
         suspended: false,
         injected: true,
         faulted: 0,
@@ -139,7 +139,7 @@ fn every_way_to_cheat_has_a_name() {
         (|now| now.fault = Some(None), "the fault object was deleted"),
         (|now| now.fault = Some(Some("g".into())), "the fault object was deleted and made again"),
         (|now| now.suspended = true, "the fault object was paused or is being deleted"),
-        (|now| now.generation = 2, "the fault object's spec was changed"),
+        (|now| now.spec.clear(), "the fault object's spec was changed"),
         (|now| now.injected = false, "not all of its targets"),
     ];
     for (change, named) in cases {
