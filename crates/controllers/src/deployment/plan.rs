@@ -283,8 +283,10 @@ impl<'a> Rollout<'a> {
         if judge {
             conditions::judge(deployment, &self.status, &mut status, self.new.as_ref(), now);
         }
-        if let Some(at) = conditions::next_judgement(deployment, &status) {
-            plan.again_in(crate::wait_of(at.duration_since(now)));
+        if judge && let Some(at) = conditions::next_judgement(deployment, &status) {
+            // At least a moment later: a judgement that is due but does not fall must not be asked for without end.
+            let wait = crate::wait_of(at.duration_since(now));
+            plan.again_in(wait.max(std::time::Duration::from_secs(1)));
         }
         let revision = self.revision.filter(|known| deployment.annotation(REVISION) != Some(known));
         if status != deployment["status"] || revision.is_some() {

@@ -202,12 +202,7 @@ fn taints(node: &Value, now: Timestamp) -> Vec<Value> {
         if !wanted {
             all.retain(|taint| !same(taint));
         } else if !all.iter().any(same) {
-            let mut taint = json!({"key": key, "effect": effect});
-            // From when on pods are given time is what the effect on them counts from.
-            if effect == "NoExecute" || key == UNSCHEDULABLE {
-                taint["timeAdded"] = json!(stamp(now));
-            }
-            all.push(taint);
+            all.push(json!({"key": key, "effect": effect, "timeAdded": stamp(now)}));
         }
     };
     for (key, wanted) in NO_SCHEDULE.into_iter().zip(wanted) {

@@ -87,7 +87,10 @@ impl Scheduler {
                 self.snapshot.take(before, &key);
             }
             self.snapshot.place(info);
-            return came.is_none();
+            if came.is_none() {
+                self.pending.stir_sociable(view.now());
+            }
+            return false;
         }
         self.displace(&key);
         let ours = matches!(object.text("spec/schedulerName"), "" | NAME);
@@ -103,7 +106,8 @@ impl Scheduler {
         }
         let own_write = self.pending.contains(&key) && change.change == ChangeType::Modified;
         let gated = !object.list("spec/schedulingGates").is_empty();
-        self.pending.add(key, info.priority, !own_write || gated, view.now());
+        let sociable = info.spec.has("affinity/podAffinity");
+        self.pending.add(key, (info.priority, sociable), !own_write || gated, view.now());
         false
     }
 
@@ -146,10 +150,8 @@ impl Scheduler {
         if let Some(why) = missing_claim(view, object) {
             self.pending.failed(&info.key, now);
             let none = decide::unavailable(self.snapshot.existing().count());
-            let message = format!(
-                "{none} {why}. {NOTHING_TO_GIVE_BACK}, preemption: {none} {nodes} Preemption is not helpful for scheduling.",
-                nodes = self.snapshot.existing().count()
-            );
+            // The end is kube-scheduler's: no node was looked at, so none is found to make room on.
+            let message = format!("{none} {why}. not found");
             return refuse(view, object, &message, None);
         }
         let dice = self.seed.wrapping_add(self.decisions);
@@ -294,15 +296,12 @@ fn missing_claim(view: &View, pod: &Value) -> Option<String> {
 
 /// Gives a pod its node.
 fn bind(view: &View, pod: &Value, priority: i64, node: &str) -> Vec<Action> {
-    let mut scheduled = json!({
+    let scheduled = json!({
         "type": "PodScheduled",
         "status": "True",
         "lastProbeTime": null,
         "lastTransitionTime": stamp(view.now()),
     });
-    if pod.generation() > 0 {
-        scheduled["observedGeneration"] = json!(pod.generation());
-    }
     let mut patch = json!({
         "spec": {"nodeName": node},
         "status": {"conditions": with_condition(pod, scheduled), "nominatedNodeName": null},
@@ -351,7 +350,7 @@ fn condition(
         "reason": reason,
         "message": message,
     });
-    if pod.generation() > 0 {
+    if pod.generation() > 0 && reason == "Unschedulable" {
         waiting["observedGeneration"] = json!(pod.generation());
     }
     let mut status = pod["status"].clone();

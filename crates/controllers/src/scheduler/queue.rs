@@ -15,6 +15,8 @@ const LONGEST_WAIT: SignedDuration = SignedDuration::from_mins(5);
 #[derive(Clone, Debug)]
 struct Waiting {
     priority: i64,
+    /// It wants to be near others: their coming may help it.
+    sociable: bool,
     since: Timestamp,
     arrival: u64,
     tries: u32,
@@ -32,11 +34,24 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Adds a pod, or takes over its new priority; `changed`: it asks for something else now.
-    pub(crate) fn add(&mut self, key: Key, priority: i64, changed: bool, now: Timestamp) {
+    pub(crate) fn add(
+        &mut self,
+        key: Key,
+        (priority, sociable): (i64, bool),
+        changed: bool,
+        now: Timestamp,
+    ) {
         self.arrivals += 1;
         let arrival = self.arrivals;
-        let fresh =
-            Waiting { priority, since: now, arrival, tries: 0, ready_at: Some(now), tried_at: now };
+        let fresh = Waiting {
+            priority,
+            sociable,
+            since: now,
+            arrival,
+            tries: 0,
+            ready_at: Some(now),
+            tried_at: now,
+        };
         let waiting = self.pods.entry(key).or_insert(fresh);
         waiting.priority = priority;
         if changed && waiting.ready_at.is_none() {
@@ -54,9 +69,18 @@ impl Pending {
 
     /// Something changed that may help: whoever was tried in vain is tried again, after its back-off.
     pub(crate) fn stir(&mut self, now: Timestamp) {
-        for waiting in self.pods.values_mut().filter(|waiting| waiting.ready_at.is_none()) {
-            let wait = back_off(waiting.tries);
-            let from = waiting.tried_at.checked_add(wait).unwrap_or(now);
+        self.stir_where(now, |_| true);
+    }
+
+    /// A pod got its node: that may help those who want to be near it.
+    pub(crate) fn stir_sociable(&mut self, now: Timestamp) {
+        self.stir_where(now, |waiting| waiting.sociable);
+    }
+
+    fn stir_where(&mut self, now: Timestamp, concerned: impl Fn(&Waiting) -> bool) {
+        for waiting in self.pods.values_mut().filter(|one| one.ready_at.is_none() && concerned(one))
+        {
+            let from = waiting.tried_at.checked_add(back_off(waiting.tries)).unwrap_or(now);
             waiting.ready_at = Some(from.max(now));
         }
     }
