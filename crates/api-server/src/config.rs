@@ -1,11 +1,12 @@
 //! What a server is started with.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Certificates;
+use crate::{Certificates, MetricsProvider};
 
 /// What a server is started with.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The token that every request must bear.
     pub token: String,
@@ -13,13 +14,22 @@ pub struct Config {
     pub certificates: Certificates,
     /// What clients may take.
     pub limits: Limits,
+    /// Where metrics other than CPU and memory come from; none: there are no others.
+    pub metrics: Option<Arc<dyn MetricsProvider>>,
+}
+
+impl std::fmt::Debug for Config {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config").field("limits", &self.limits).finish_non_exhaustive()
+    }
 }
 
 impl Config {
     /// A configuration with the usual limits.
     #[must_use]
     pub fn new(token: impl Into<String>, certificates: Certificates) -> Self {
-        Self { token: token.into(), certificates, limits: Limits::default() }
+        Self { token: token.into(), certificates, limits: Limits::default(), metrics: None }
     }
 }
 

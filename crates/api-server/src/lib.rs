@@ -14,6 +14,7 @@ mod discovery;
 mod groups;
 mod guard;
 mod health;
+mod metrics;
 mod negotiate;
 mod node_proxy;
 mod openapi;
@@ -27,10 +28,12 @@ mod server;
 mod spdy;
 mod streams;
 mod subresource;
+mod table;
 mod version;
 
 pub use certificates::Certificates;
 pub use config::{Config, Limits};
+pub use metrics::{Measured, MetricQuery, MetricsProvider};
 pub use node_proxy::{
     BoxFuture, ByteStream, ContainerUsage, Duplex, ExecOptions, LogOptions, NoNodes, NodeProxy,
     NodeUsage, PodUsage, Session, TerminalSize, Usage,

@@ -12,7 +12,7 @@ use crate::answer::{self, Answer, Response};
 use crate::path::{self, Target};
 use crate::query::Query;
 use crate::server::Server;
-use crate::{body, discovery, health, openapi, resource, reviews, version};
+use crate::{body, discovery, health, metrics, openapi, resource, reviews, version};
 
 /// The longest path and query that is read.
 const MAX_URI: usize = 64 * 1024;
@@ -86,6 +86,11 @@ async fn dispatch(ask: Ask, segments: &[String]) -> Answer {
         ["apis", "authorization.k8s.io" | "authentication.k8s.io", "v1", resource] => {
             let resource = (*resource).to_owned();
             reviews::review(ask, &resource).await
+        }
+        ["apis", "metrics.k8s.io", "v1beta1", rest @ ..] => metrics::usage(ask, rest).await,
+        ["apis", "custom.metrics.k8s.io", "v1beta2", rest @ ..] => metrics::custom(ask, rest).await,
+        ["apis", "external.metrics.k8s.io", "v1beta1", rest @ ..] => {
+            metrics::external(ask, rest).await
         }
         ["api", version, _, ..] => resources(ask, "", version, &segments[2..]).await,
         ["apis", group, version, _, ..] => resources(ask, group, version, &segments[3..]).await,

@@ -27,6 +27,7 @@ use crate::query::Query;
 use crate::route::Ask;
 use crate::server::Server;
 use crate::subresource;
+use crate::table::{Include, Table};
 
 /// A request for objects of a kind.
 pub(crate) struct Request {
@@ -55,7 +56,12 @@ impl Request {
 
     /// How its objects are shown.
     pub(crate) fn show(&self) -> Show {
-        Show { kind: Arc::clone(&self.kind), form: self.form }
+        let store = &self.server.store;
+        let table = (self.form == Form::Table).then(|| {
+            let include = Include::parse(self.query.get("includeObject"));
+            Arc::new(Table::of(store, &self.kind, include))
+        });
+        Show { kind: Arc::clone(&self.kind), form: self.form, table, now: store.now() }
     }
 }
 

@@ -32,9 +32,11 @@ fn patch_with(
     let validation = decode::validation(&request.query)?;
     let patch = Patch::read(how, &request.body, request.schema.is_custom())?;
     let key = request.key()?;
+    // Not under the store's lock: what a table shows is read from the store.
+    let show = request.show();
     let mut warnings = Vec::new();
     let written = request.server.store.update(&request.kind, &key, options, &mut |old| {
-        let old = request.show().of_version(old);
+        let old = show.of_version(old);
         let patched = patch.apply(&request.kind, request.schema.typed(), &old, validation)?;
         warnings = patched.warnings;
         Ok(patched.object)

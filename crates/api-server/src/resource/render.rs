@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use apimachinery::Kind;
 use bytes::{BufMut, Bytes, BytesMut};
+use jiff::Timestamp;
 use object_store::{Change, ChangeType, List, Object};
 use serde_json::{Value, json};
 
 use crate::negotiate::Form;
+use crate::table::Table;
 
 /// The annotation of the bookmark after which a client has seen what there was at first.
 const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
@@ -18,11 +20,18 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 pub(crate) struct Show {
     pub(crate) kind: Arc<Kind>,
     pub(crate) form: Form,
+    /// The table, if that is the form.
+    pub(crate) table: Option<Arc<Table>>,
+    /// When ages are counted from.
+    pub(crate) now: Timestamp,
 }
 
 impl Show {
     /// An object as text.
     pub(crate) fn object(&self, object: &Object) -> Bytes {
+        if let Some(table) = &self.table {
+            return Bytes::from(self.rows(table, object, true).to_string());
+        }
         match self.form {
             Form::Metadata => Bytes::from(metadata(object.value()).to_string()),
             Form::Object | Form::Table => match self.of_version(object.value()) {
@@ -44,6 +53,13 @@ impl Show {
         Cow::Owned(value)
     }
 
+    /// A table of one row.
+    fn rows(&self, table: &Table, object: &Object, columns: bool) -> Value {
+        let value = self.of_version(object.value());
+        let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+        table.json(&metadata, vec![table.row(&value, self.now)], columns)
+    }
+
     /// A list as text. The items are the texts of the objects, which are made once for all who ask.
     pub(crate) fn list(&self, list: &List, token: Option<String>) -> Bytes {
         let (kind, api_version) = match self.form {
@@ -51,6 +67,11 @@ impl Show {
             Form::Object | Form::Table => (self.kind.list_kind(), self.kind.api_version()),
         };
         let meta = list_metadata(list, token);
+        if let Some(table) = &self.table {
+            let rows = list.items.iter();
+            let rows = rows.map(|item| table.row(&self.of_version(item.value()), self.now));
+            return Bytes::from(table.json(&meta, rows.collect(), true).to_string());
+        }
         let head = json!({"kind": kind, "apiVersion": api_version, "metadata": meta}).to_string();
         let size: usize = list.items.iter().map(|item| item.json().len() + 1).sum();
         let mut text = BytesMut::with_capacity(head.len() + size + 16);
@@ -89,11 +110,13 @@ fn list_metadata(list: &List, token: Option<String>) -> Value {
 /// How a watch's changes are shown.
 pub(crate) struct Lines {
     show: Show,
+    /// A table's columns have been named.
+    named: bool,
 }
 
 impl Lines {
     pub(crate) fn new(show: Show) -> Self {
-        Self { show }
+        Self { show, named: false }
     }
 
     /// A change.
@@ -108,7 +131,12 @@ impl Lines {
 
     /// An object with what happened to it.
     pub(crate) fn line(&mut self, name: &str, object: &Object) -> Bytes {
-        event_text(name, &self.show.object(object))
+        let Some(table) = self.show.table.clone() else {
+            return event_text(name, &self.show.object(object));
+        };
+        self.show.now = Timestamp::now();
+        let columns = !std::mem::replace(&mut self.named, true);
+        event_text(name, self.show.rows(&table, object, columns).to_string().as_bytes())
     }
 
     /// How far the watcher has seen; `initial`: and that it has seen what there was at first.
@@ -122,7 +150,13 @@ impl Lines {
         if initial {
             metadata["annotations"] = json!({INITIAL_EVENTS_END: "true"});
         }
-        let object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        let mut object = json!({"kind": kind, "apiVersion": api_version, "metadata": metadata});
+        if let Some(table) = &self.show.table {
+            let metadata = json!({"resourceVersion": revision.to_string()});
+            let columns = !std::mem::replace(&mut self.named, true);
+            let row = json!({"cells": [], "object": object});
+            object = table.json(&metadata, vec![row], columns);
+        }
         event_text("BOOKMARK", object.to_string().as_bytes())
     }
 }
