@@ -15,11 +15,12 @@ use apimachinery::schema::{Typed, builtin as schemas};
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 /// Messages that requests carry beside the kinds that are stored.
-const BESIDE: [&str; 8] = [
+const BESIDE: [&str; 9] = [
     "api.authentication.v1.SelfSubjectReview",
     "api.authorization.v1.SelfSubjectAccessReview",
     "api.authorization.v1.SelfSubjectRulesReview",
     "api.authentication.v1.TokenRequest",
+    "api.autoscaling.v1.HorizontalPodAutoscaler",
     "api.autoscaling.v1.Scale",
     "api.core.v1.Binding",
     "api.policy.v1.Eviction",

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use apimachinery::{Kind, Kinds, Subresource};
 
+use crate::autoscaling_v1;
+
 /// Verbs of a stored kind.
 const STORED: &[&str] =
     &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
@@ -86,6 +88,12 @@ pub(crate) fn groups(kinds: &Kinds) -> Vec<Group> {
             categories: Vec::new(),
             below: Vec::new(),
         });
+    }
+    if let Some(older) =
+        autoscaling_v1::kind(kinds, "autoscaling", "v1", "horizontalpodautoscalers")
+    {
+        let version = (older.group.clone(), older.version.clone());
+        versions.entry(version).or_default().push(stored(&older));
     }
     for (group, version) in METRICS {
         versions.entry((group.to_owned(), version.to_owned())).or_default();

@@ -4,6 +4,7 @@
 //! `object-store`'s; where pods run is behind [`NodeProxy`]. No controller, no scheduler and no process is known here.
 
 mod answer;
+mod autoscaling_v1;
 mod body;
 mod certificates;
 mod config;

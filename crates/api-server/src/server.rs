@@ -1,6 +1,7 @@
 //! A server's life: it listens, answers, and goes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use object_store::Store;
 use tokio::net::TcpListener;
@@ -11,6 +12,9 @@ use crate::connections::serve_connections;
 use crate::guard::Guard;
 use crate::node_proxy::NodeProxy;
 use crate::route;
+
+/// How often old events are taken away.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Why a server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -75,12 +79,28 @@ pub async fn serve(
     let limits = config.limits;
     let (stop, stopping) = watch::channel(false);
     let guard = Guard::new(&config.token);
-    let server = Server { store, config, nodes, guard, address: address.to_string(), stopping };
+    let server = Server {
+        store: store.clone(),
+        config,
+        nodes,
+        guard,
+        address: address.to_string(),
+        stopping,
+    };
     let router = route::router(Arc::new(server));
     let closing = async {
         shutdown.await;
         stop.send_replace(true);
     };
-    serve_connections(listener, Arc::new(tls), router, limits, closing).await?;
+    let expiring = async {
+        loop {
+            tokio::time::sleep(EXPIRY_INTERVAL).await;
+            store.expire_events();
+        }
+    };
+    tokio::select! {
+        served = serve_connections(listener, Arc::new(tls), router, limits, closing) => served?,
+        () = expiring => {}
+    }
     Ok(())
 }

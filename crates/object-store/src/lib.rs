@@ -5,6 +5,7 @@
 //! everybody. HTTP is not known here.
 
 mod bootstrap;
+mod bounds;
 mod clock;
 mod custom;
 mod delete;

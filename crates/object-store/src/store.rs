@@ -8,6 +8,7 @@ use apimachinery::{Key, Kind, Kinds, Meta, Status, builtin};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use crate::bounds;
 use crate::clock::{Clock, System, seconds};
 use crate::custom;
 use crate::delete::{DeleteOptions, Propagation};
@@ -331,6 +332,18 @@ impl Store {
         Ok((object, gone))
     }
 
+    /// Takes away events that are older than an hour. To be called now and then.
+    pub fn expire_events(&self) {
+        let now = self.now();
+        let mut state = self.state();
+        let kinds: Vec<Arc<Kind>> =
+            state.kinds.iter().filter(|kind| bounds::is_event(kind)).cloned().collect();
+        let Ok(before) = now.checked_sub(bounds::EVENT_LIFE) else { return };
+        for kind in kinds {
+            state.forget_events(&kind, 0, Some(before));
+        }
+    }
+
     /// Forgets changes up to a revision, as etcd's compaction does: older watches and lists get 410.
     pub fn compact(&self, revision: u64) {
         for table in self.state().tables.values_mut() {
@@ -591,7 +604,45 @@ impl State {
         if custom::is_definition(kind) {
             custom::settle(&mut object, &self.kinds, write.now);
         }
+        if !write.options.dry_run {
+            self.make_room(kind, &key)?;
+        }
         Ok(self.put(kind, None, object, write.options.dry_run))
+    }
+
+    /// Makes room for one more object: the oldest events give way, anything else is refused when there are too many.
+    fn make_room(&mut self, kind: &Arc<Kind>, key: &Key) -> Result<(), Status> {
+        let count = self.table(kind).map_or(0, |table| table.objects.len());
+        if bounds::is_event(kind) {
+            if count >= bounds::MOST_EVENTS {
+                // Some at once, so that not every event looks for the oldest.
+                self.forget_events(kind, bounds::MOST_EVENTS / 10, None);
+            }
+            return Ok(());
+        }
+        if count < bounds::MOST_OBJECTS {
+            return Ok(());
+        }
+        let most = bounds::MOST_OBJECTS;
+        let why = format!("the cluster holds {most} of them, and no more");
+        Err(Status::forbidden(kind, &key.name, &why))
+    }
+
+    /// Takes the oldest events away: at least so many, and all that were last seen before a time.
+    fn forget_events(&mut self, kind: &Arc<Kind>, least: usize, before: Option<jiff::Timestamp>) {
+        let Some(table) = self.table(kind) else { return };
+        let mut all: Vec<(Option<jiff::Timestamp>, ObjectRef)> = table
+            .objects
+            .values()
+            .map(|event| (bounds::last_seen(event.value()), Arc::clone(event)))
+            .collect();
+        all.sort_by_key(|(seen, event)| (*seen, event.revision()));
+        for (index, (seen, event)) in all.iter().enumerate() {
+            if index >= least && before.is_none_or(|before| *seen >= Some(before)) {
+                break;
+            }
+            self.take(kind, event, false);
+        }
     }
 
     /// Makes `new` of `old`, if it may.

@@ -139,3 +139,23 @@ fn an_object_with_a_finalizer_goes_when_the_finalizer_does() {
     store.update(&pods, &key, &WriteOptions::default(), patch).unwrap();
     assert_eq!(store.get(&pods, &key).unwrap_err().reason, Reason::NotFound);
 }
+
+#[test]
+fn events_give_way_when_they_are_old_or_too_many() {
+    let (store, _) = cluster();
+    let events = store.kind("", "events");
+    let event = |name: &str, time: &str| {
+        json!({
+            "metadata": {"name": name, "namespace": "default"},
+            "involvedObject": {"kind": "Pod", "name": "a", "namespace": "default"},
+            "lastTimestamp": time, "reason": "R", "message": "m", "type": "Normal",
+        })
+    };
+    create(&store, &events, event("old", "2020-01-01T00:00:00Z"));
+    let now = store.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    create(&store, &events, event("new", &now));
+    store.expire_events();
+    let left = store.select(&events, &Selection::default());
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].key().name, "new");
+}

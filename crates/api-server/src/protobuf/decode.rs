@@ -18,7 +18,8 @@ const DEEPEST: usize = 64;
 const META: &str = "apimachinery.pkg.apis.meta.v1.";
 
 /// Messages of kinds that have no schema: `apiVersion`, kind, message.
-const OTHERS: [(&str, &str, &str); 4] = [
+const OTHERS: [(&str, &str, &str); 5] = [
+    ("autoscaling/v1", "HorizontalPodAutoscaler", "api.autoscaling.v1.HorizontalPodAutoscaler"),
     ("authentication.k8s.io/v1", "SelfSubjectReview", "api.authentication.v1.SelfSubjectReview"),
     ("authentication.k8s.io/v1", "TokenRequest", "api.authentication.v1.TokenRequest"),
     (

@@ -21,6 +21,8 @@ use object_store::{Part, SchemaRef};
 use render::Show;
 
 use crate::answer::{Answer, no_such_method, no_such_resource};
+use crate::autoscaling_v1;
+use crate::decode;
 use crate::negotiate::{self, Form};
 use crate::path::Target;
 use crate::query::Query;
@@ -34,6 +36,8 @@ pub(crate) struct Request {
     pub(crate) server: Arc<Server>,
     pub(crate) kind: Arc<Kind>,
     pub(crate) schema: SchemaRef,
+    /// The kind that is shown, if it is another than the one that is stored.
+    pub(crate) shown: Option<Arc<Kind>>,
     pub(crate) namespace: Option<String>,
     pub(crate) name: Option<String>,
     pub(crate) query: Query,
@@ -54,6 +58,27 @@ impl Request {
         Ok(Key::namespaced(self.namespace.clone().unwrap_or_default(), name))
     }
 
+    /// Makes a request for the older form of an autoscaler one for the form that is stored, but for how it is shown.
+    fn translate_autoscaler(&mut self, method: &Method) -> Result<(), Status> {
+        self.shown = Some(Arc::clone(&self.kind));
+        self.kind = self.server.store.kind("autoscaling", "horizontalpodautoscalers");
+        self.schema = self.server.store.schema(&self.kind);
+        if matches!(*method, Method::POST | Method::PUT) {
+            let text = decode::json(&self.headers, &self.body)?;
+            let mut object: serde_json::Value = serde_json::from_slice(&text)
+                .map_err(|error| Status::bad_request(format!("json parse error: {error}")))?;
+            if object.is_object() {
+                autoscaling_v1::to_stored(&mut object);
+            }
+            self.body = object.to_string().into();
+            let json = http::HeaderValue::from_static("application/json");
+            self.headers.insert(http::header::CONTENT_TYPE, json);
+        } else if *method == Method::PATCH {
+            return Err(Status::not_implemented("patches of autoscaling/v1: use autoscaling/v2"));
+        }
+        Ok(())
+    }
+
     /// How its objects are shown.
     pub(crate) fn show(&self) -> Show {
         let store = &self.server.store;
@@ -61,15 +86,19 @@ impl Request {
             let include = Include::parse(self.query.get("includeObject"));
             Arc::new(Table::of(store, &self.kind, include))
         });
-        Show { kind: Arc::clone(&self.kind), form: self.form, table, now: store.now() }
+        let kind = Arc::clone(self.shown.as_ref().unwrap_or(&self.kind));
+        Show { kind, form: self.form, table, now: store.now() }
     }
 }
 
 /// Answers a request for a resource.
 pub(crate) async fn answer(mut ask: Ask, target: Target) -> Answer {
     let kinds = ask.server.store.kinds();
+    let (group, version, plural) = (&target.group, &target.version, &target.resource);
     let kind = kinds
-        .at(&target.group, &target.version, &target.resource)
+        .at(group, version, plural)
+        .cloned()
+        .or_else(|| autoscaling_v1::kind(&kinds, group, version, plural))
         .filter(|kind| kind.is_namespaced() || target.namespace.is_none())
         .ok_or_else(no_such_resource)?;
     if kind.is_namespaced() && target.name.is_some() && target.namespace.is_none() {
@@ -78,18 +107,22 @@ pub(crate) async fn answer(mut ask: Ask, target: Target) -> Answer {
     let form = negotiate::form(&ask.parts.headers)?;
     let body = ask.read_body().await?;
     let mut request = Request {
-        schema: ask.server.store.schema(kind),
+        schema: ask.server.store.schema(&kind),
         server: ask.server,
-        kind: Arc::clone(kind),
+        kind,
         namespace: target.namespace,
         name: target.name,
         query: ask.query,
         headers: ask.parts.headers,
         form,
         body,
+        shown: None,
         upgrade: ask.parts.extensions.remove(),
     };
     let method = ask.parts.method;
+    if autoscaling_v1::is(&request.kind) {
+        request.translate_autoscaler(&method)?;
+    }
     if !target.below.is_empty() {
         return subresource::answer(&mut request, &method, &target.below).await;
     }

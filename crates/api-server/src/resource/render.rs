@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use object_store::{Change, ChangeType, List, Object};
 use serde_json::{Value, json};
 
+use crate::autoscaling_v1;
 use crate::negotiate::Form;
 use crate::table::Table;
 
@@ -47,6 +48,9 @@ impl Show {
         let version = self.kind.api_version();
         if value["apiVersion"] == version {
             return Cow::Borrowed(value);
+        }
+        if autoscaling_v1::is(&self.kind) {
+            return Cow::Owned(autoscaling_v1::from_stored(value));
         }
         let mut value = value.clone();
         value["apiVersion"] = json!(version);

@@ -69,8 +69,7 @@ pub(crate) async fn exec(request: &mut Request, attach: bool) -> Answer {
         let running = async {
             match wanted {
                 Wanted::WebSocket { .. } => {
-                    let closes = protocol == WEBSOCKET[0];
-                    let channels = websocket::channels(upgrade::socket(raw).await, closes);
+                    let channels = websocket::channels(upgrade::socket(raw).await);
                     run(session, channels, NUMBERED).await;
                 }
                 Wanted::Spdy { .. } => {

@@ -51,7 +51,7 @@ pub(crate) async fn forward(request: &mut Request) -> Answer {
         let running = async {
             match protocol {
                 CHANNELS => {
-                    let channels = websocket::channels(upgrade::socket(raw).await, false);
+                    let channels = websocket::channels(upgrade::socket(raw).await);
                     on_channels(target, channels, &ports).await;
                 }
                 TUNNEL => on_spdy(target, websocket::tunnel(upgrade::socket(raw).await)).await,

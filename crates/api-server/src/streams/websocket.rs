@@ -18,12 +18,12 @@ const CLOSE: u32 = 255;
 /// Bytes of a tunnel's message, and of its buffer.
 const TUNNEL: usize = 64 * 1024;
 
-/// Channels on a WebSocket. `closes`: the client understands that a single channel ends.
-pub(super) fn channels(socket: Socket, closes: bool) -> Channels {
+/// Channels on a WebSocket. Only clients say that a single channel ends, and only in version 5.
+pub(super) fn channels(socket: Socket) -> Channels {
     let (come, incoming) = mpsc::channel(WAITING);
     let (outgoing, go) = mpsc::channel(WAITING);
     tokio::spawn(async move {
-        if let Err(error) = run(socket, closes, come, go).await {
+        if let Err(error) = run(socket, come, go).await {
             tracing::debug!(%error, "a WebSocket ended early");
         }
     });
@@ -34,7 +34,6 @@ type Outcome = Result<(), tokio_tungstenite::tungstenite::Error>;
 
 async fn run(
     socket: Socket,
-    closes: bool,
     come: mpsc::Sender<Message>,
     mut go: mpsc::Receiver<Message>,
 ) -> Outcome {
@@ -57,16 +56,10 @@ async fn run(
     };
     let writing = async {
         while let Some((channel, bytes)) = go.recv().await {
-            let first = u8::try_from(channel).unwrap_or(u8::MAX);
-            let mut frame = BytesMut::new();
-            match bytes {
-                Some(bytes) => {
-                    frame.put_u8(first);
-                    frame.put(bytes);
-                }
-                None if closes => frame.put_slice(&[u8::MAX, first]),
-                None => continue,
-            }
+            let Some(bytes) = bytes else { continue };
+            let mut frame = BytesMut::with_capacity(bytes.len() + 1);
+            frame.put_u8(u8::try_from(channel).unwrap_or(u8::MAX));
+            frame.put(bytes);
             sink.send(Frame::Binary(frame.freeze())).await?;
         }
         let normal = CloseFrame { code: CloseCode::Normal, reason: "".into() };

@@ -109,7 +109,9 @@ impl Step {
                 {
                     Value::String(text) => text == wanted,
                     Value::Null => false,
-                    other => other.to_string() == *wanted,
+                    Value::Bool(on) => wanted == if *on { "true" } else { "false" },
+                    Value::Number(number) => wanted.parse::<f64>().ok() == number.as_f64(),
+                    _ => false,
                 };
                 list.iter().filter(has).collect()
             }
