@@ -4,7 +4,7 @@
 //! `/file/PATH`, `/host/NAME` (addresses of a name), `/get/HOST:PORT/PATH` (fetches it), `/log/TEXT`, `/exit/CODE`, `/echo` (the
 //! request), `/name` (the host name). Without it: `--print TEXT`, `--to-stderr TEXT`, `--sleep MS`, `--fork` (a child that outlives
 //! its parent, in a session of its own), `--ignore-term`, `--hold MIB`, `--write PATH TEXT`, `--exit CODE`, done in order.
-//! `--cluster DIR PODS` is a whole cluster of such servers, until it is killed. It also serves as the supervisor of pods.
+//! `--cluster DIR PODS` is a whole cluster of such servers, until it is killed; it says when all are ready. It also serves as the supervisor of pods.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
@@ -206,7 +206,8 @@ fn cluster(dir: &str, pods: &str) -> std::process::ExitCode {
         }
     };
     create("namespaces", json!({"metadata": {"name": "default"}}));
-    for number in 0..pods.parse::<u32>().unwrap_or(1) {
+    let pods = pods.parse::<usize>().unwrap_or(1);
+    for number in 0..pods {
         create(
             "pods",
             json!({
@@ -225,6 +226,7 @@ fn cluster(dir: &str, pods: &str) -> std::process::ExitCode {
             }),
         );
     }
+    runtime.spawn(say_when_ready(store.clone(), pods));
     let ran = runtime.block_on(node_agent::run(store, config, std::future::pending()));
     match ran {
         Ok(()) => 0.into(),
@@ -233,4 +235,19 @@ fn cluster(dir: &str, pods: &str) -> std::process::ExitCode {
             1.into()
         }
     }
+}
+
+/// Prints how long it took until so many pods are ready.
+async fn say_when_ready(store: object_store::Store, pods: usize) {
+    let start = std::time::Instant::now();
+    let kind = store.kind("", "pods");
+    let is_ready = |pod: &serde_json::Value| {
+        let all = pod["status"]["conditions"].as_array();
+        all.into_iter().flatten().any(|one| one["type"] == "Ready" && one["status"] == "True")
+    };
+    let ready = object_store::Selection::default().matching(is_ready);
+    while store.select(&kind, &ready).len() < pods {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    println!("{pods} pods ready after {} ms", start.elapsed().as_millis());
 }
