@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 /// The course's stub program as an image.
-pub const STUB_IMAGE: &str = "llm-lab/stub:1";
+pub const STUB_IMAGE: &str = "lab/stub:1";
 
 /// A container named `main` that nobody needs to run.
 #[must_use]

@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::resource::{CONFIG_MAPS, NAMESPACES, PODS, Resource};
-use crate::unmet::{Met, Unmet, text};
+use crate::unmet::{Met, Unmet, items, text};
 use crate::watch::Watch;
 use crate::wire::{Answer, Call, Wire};
 
@@ -369,11 +369,8 @@ impl Place {
     }
 }
 
-/// What matters in a state that never came right: the status, without the noise of metadata and spec.
+/// What matters in a state that never came right, without the noise of metadata and spec.
 fn last_state(answer: &Answer) -> String {
-    let brief = |object: &Value| {
-        json!({"name": object["metadata"]["name"], "status": object["status"]}).to_string()
-    };
     if answer.status != 200 {
         return answer.seen();
     }
@@ -384,6 +381,18 @@ fn last_state(answer: &Answer) -> String {
         }
         None => brief(&answer.json),
     }
+}
+
+/// Name and status of an object; of a pod first what its containers wait for.
+fn brief(object: &Value) -> String {
+    let status = &object["status"];
+    let mut shown = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    for list in ["/initContainerStatuses", "/containerStatuses"] {
+        for container in items(status, list) {
+            shown += &format!(" {}: {}", container["name"], container["state"]);
+        }
+    }
+    format!("{shown} {status}")
 }
 
 /// Fills in the API version and kind where they are missing.

@@ -261,7 +261,7 @@ async fn crash_loop(at: &Place) -> Met {
 
 async fn init(at: &Place) -> Met {
     needed(at)?;
-    let mount = json!([{"name": "work", "mountPath": "/work"}]);
+    let mount = json!([{"name": "work", "mountPath": "/conform"}]);
     let step = |name: &str, args: &[&str]| {
         let mut step = container(at, args);
         step["name"] = name.into();
@@ -271,11 +271,11 @@ async fn init(at: &Place) -> Met {
     let extra = json!({
         "restartPolicy": "Never", "volumes": [{"name": "work", "emptyDir": {}}],
         "initContainers": [
-            step("first", &["append", "/work/log", "one"]),
-            step("second", &["append", "/work/log", "two"]),
+            step("first", &["append", "/conform/log", "one"]),
+            step("second", &["append", "/conform/log", "two"]),
         ],
     });
-    let pod = pod("a", step("main", &["cat", "/work/log"]), extra);
+    let pod = pod("a", step("main", &["cat", "/conform/log"]), extra);
     let pod = ended(at, pod, "Succeeded").await?;
     let log = log(at, "a").await?;
     ensure(log == "one\ntwo\n", "first, then second", log)?;
@@ -362,10 +362,10 @@ async fn files(at: &Place) -> Met {
 
 async fn shared_folder(at: &Place) -> Met {
     needed(at)?;
-    let mount = json!([{"name": "work", "mountPath": "/work"}]);
+    let mount = json!([{"name": "work", "mountPath": "/conform"}]);
     let mut main = server(at);
     main["volumeMounts"] = mount.clone();
-    let mut side = container(at, &["write", "/work/note", "from side"]);
+    let mut side = container(at, &["write", "/conform/note", "from side"]);
     side["name"] = "side".into();
     side["volumeMounts"] = mount;
     let mut two = pod("a", main, json!({"volumes": [{"name": "work", "emptyDir": {}}]}));
@@ -378,7 +378,7 @@ async fn shared_folder(at: &Place) -> Met {
         statuses.iter().any(done) && !main_status(pod)["state"]["running"].is_null()
     })
     .await?;
-    let answer = forward(at, "a", "GET", "/file/work/note").await?;
+    let answer = forward(at, "a", "GET", "/file/conform/note").await?;
     ensure(answer.ends_with("from side\n"), "what side wrote", answer)
 }
 
