@@ -4,8 +4,6 @@
 
 mod nodes;
 mod plan;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashMap;
 

@@ -8,8 +8,6 @@ mod finish;
 mod indexes;
 mod plan;
 mod pods;
-#[cfg(test)]
-mod tests;
 
 use apimachinery::{Key, Meta, Status};
 use object_store::Change;

@@ -5,8 +5,6 @@
 mod eviction;
 mod health;
 mod pod_gc;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use eviction::Eviction;
 pub(crate) use health::Health;

@@ -5,8 +5,6 @@
 mod claims;
 mod identity;
 mod plan;
-#[cfg(test)]
-mod tests;
 
 use apimachinery::{Key, Meta, Status};
 use object_store::Change;
