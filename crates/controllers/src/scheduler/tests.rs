@@ -88,12 +88,12 @@ fn a_hard_spread_keeps_the_skew() {
         "maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule",
         "labelSelector": {"matchLabels": {"app": "web"}},
     }]});
-    let mut zones = [0, 0];
+    let mut zones = [0_i32; 2];
     for i in 0..6 {
         let mut next = pod(&format!("p{i}"), "", spread.clone(), 0);
         next.node = to(&snapshot, &next).unwrap();
         zones[usize::from(next.node == "c")] += 1;
-        assert!((zones[0] - zones[1] as i32).abs() <= 1, "{zones:?}");
+        assert!((zones[0] - zones[1]).abs() <= 1, "{zones:?}");
         place(&mut snapshot, next);
     }
 }
