@@ -188,11 +188,16 @@ impl Life<'_> {
             }
             sleep(POLL).await;
         }
+        // Taken before anybody is told that it bites: what is done to it afterwards is seen.
+        let before = made.snapshot().await?;
         let bites = &self.experiment.bites;
         let view = self.wait_for(bites, &bites.iter().collect::<Vec<_>>(), Some(first)).await?;
+        if view.is_err() {
+            self.no_cheat(made, &before).await?;
+        }
         view.map_err(unproved)?;
         self.say(Stage::Bite, "it bites");
-        Ok(made.snapshot().await?)
+        Ok(before)
     }
 
     /// Looks again and again whether what must hold holds, and whether the fault is still the one that was made.
@@ -201,12 +206,18 @@ impl Life<'_> {
         let deadline = Instant::now() + self.experiment.hold();
         let mut looks = 0_u32;
         loop {
-            let now = made.snapshot().await?;
-            if let Some(cheat) = before.cheat(&now) {
-                return Err(Stop::Verdict(Verdict::Cheated(cheat)));
+            self.no_cheat(made, before).await?;
+            let view = self.workload.view(&holds).await;
+            let broken = match &view {
+                Ok(view) => holds.iter().find_map(|check| check.holds(first, view).err()),
+                Err(_) => None,
+            };
+            if view.is_err() || broken.is_some() {
+                // Whoever took the workload away did it between the two looks.
+                self.no_cheat(made, before).await?;
             }
-            let view = self.workload.view(&holds).await?;
-            if let Some(why) = holds.iter().find_map(|check| check.holds(first, &view).err()) {
+            view?;
+            if let Some(why) = broken {
                 return Err(Stop::Verdict(Verdict::Broke(why)));
             }
             looks += 1;
@@ -216,6 +227,12 @@ impl Life<'_> {
             }
             sleep(POLL).await;
         }
+    }
+
+    /// Whether the fault and the workload are still those that were there when it bit.
+    async fn no_cheat(&self, made: &Made, before: &Snapshot) -> Result<(), Stop> {
+        let now = made.snapshot().await?;
+        before.cheat(&now).map_or(Ok(()), |cheat| Err(Stop::Verdict(Verdict::Cheated(cheat))))
     }
 
     async fn recover(&mut self, first: &View) -> Result<Verdict, Stop> {
