@@ -1,6 +1,6 @@
 //! The loops that make an embedded cluster what its objects say: the built-in controllers and the scheduler.
 //!
-//! Each controller is a pure core, objects in and actions out, behind the [`controller::Controller`] seam. One runner turns
+//! Each controller is a pure core, objects in and actions out, behind the `Controller` seam. One runner turns
 //! changes of the store into work and plans into writes. HTTP, processes and nodes' agents are not known here: a pod's status is
 //! whatever the store says.
 
