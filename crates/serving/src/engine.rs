@@ -141,7 +141,7 @@ impl Engine {
         self.scheduler.commit(&plan, &sampled, ended);
         for sample in &sampled {
             let (sequence, at) = (sample.sequence, ended);
-            if self.prefilling.remove(&sequence) {
+            if !self.prefilling.is_empty() && self.prefilling.remove(&sequence) {
                 progress.push(Progress { sequence, at, kind: ProgressKind::PrefillDone });
             }
             progress.push(Progress { sequence, at, kind: ProgressKind::Token(sample.token) });
@@ -171,6 +171,9 @@ impl Engine {
 
     /// Tokens of the plan in prefill, and in decode.
     fn split(&self, plan: &StepPlan) -> (usize, usize) {
+        if self.prefilling.is_empty() {
+            return (0, plan.num_tokens());
+        }
         let in_prefill = |chunk: &&Chunk| self.prefilling.contains(&chunk.sequence);
         let prefill = plan.chunks.iter().filter(in_prefill).map(|chunk| chunk.tokens.len()).sum();
         (prefill, plan.num_tokens() - prefill)

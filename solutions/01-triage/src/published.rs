@@ -13,7 +13,7 @@ use simulation::{
     Arrival, Fleet, FleetError, Limit, Replica, ReplicaSpec, Report, RequestRecord, RoundRobin,
 };
 
-use crate::{ContinuousScheduler, PagedPool, Roofline, binding};
+use crate::{ContinuousScheduler, Naming, PagedPool, Roofline, binding};
 
 pub use rows::{h100_share_gpt, h100_shared_prefix, others, rtx4090, runs};
 
@@ -96,7 +96,9 @@ impl Run {
     /// One replica with this lab's scheduler, pool and roofline.
     fn serve(&self, arrivals: &[Arrival]) -> Result<Report, FleetError> {
         let blocks = self.roofline.kv_blocks(self.limits, self.utilization, BLOCK_SIZE);
-        let pool = PagedPool::new(blocks, BLOCK_SIZE).with_prefix_caching(self.prefix_caching);
+        let pool = PagedPool::new(blocks, BLOCK_SIZE)
+            .with_prefix_caching(self.prefix_caching)
+            .with_naming(Naming::Trusting);
         let scheduler = ContinuousScheduler::new(self.limits, pool);
         let spec = ReplicaSpec::new(self.limits, BLOCK_SIZE);
         let replica =

@@ -11,7 +11,7 @@ use simulation::{
 };
 
 use super::watcher::Watcher;
-use crate::{Cause, ContinuousScheduler, Evidence, PagedPool, Remedy};
+use crate::{Cause, ContinuousScheduler, Evidence, Naming, PagedPool, Remedy};
 
 /// When trouble begins. One second later somebody complains.
 pub(super) const TROUBLE: Duration = Duration::from_secs(11);
@@ -220,7 +220,7 @@ impl Incident {
         let limits = SchedulerLimits::try_new(self.max_num_seqs, self.max_num_batched_tokens);
         let limits = limits.expect("an incident's limits are possible");
         let replica = |_| {
-            let pool = PagedPool::new(self.blocks, BLOCK_SIZE);
+            let pool = PagedPool::new(self.blocks, BLOCK_SIZE).with_naming(Naming::Trusting);
             let scheduler = Box::new(ContinuousScheduler::new(limits, pool));
             let spec = ReplicaSpec::new(limits, BLOCK_SIZE);
             let replica = Replica::new(spec, scheduler, watcher.device());
