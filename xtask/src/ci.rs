@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything that CI runs, step by step, with a table at the end that hides nothing.
 
+mod cluster;
 mod commands;
 mod peers;
 mod steps;

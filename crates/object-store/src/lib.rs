@@ -12,6 +12,7 @@ mod delete;
 mod journal;
 mod list;
 mod log;
+mod namespaces;
 mod object;
 mod options;
 mod schemas;

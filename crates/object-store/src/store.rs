@@ -15,6 +15,7 @@ use crate::delete::{DeleteOptions, Propagation};
 use crate::journal::{Journal, OpenError};
 use crate::list::{List, ListOptions, Selection};
 use crate::log::{Entry, Log};
+use crate::namespaces;
 use crate::object::{Object, ObjectRef};
 use crate::options::{Part, WriteOptions};
 use crate::schemas::{SchemaRef, Schemas};
@@ -490,6 +491,7 @@ impl State {
         let found = self.table(kind).and_then(|table| table.objects.get(key)).cloned();
         let old = found.ok_or_else(|| Status::not_found(kind, &key.name))?;
         check_preconditions(kind, &old, options)?;
+        namespaces::check_deletion(kind, &key.name)?;
         let grace = grace_seconds(old.value(), options);
         let mut new = old.value().clone();
         let finalizers = match options.propagation {
@@ -523,6 +525,7 @@ impl State {
                 let next = old.value().generation() + 1;
                 metadata.insert("generation".to_owned(), json!(next));
             }
+            namespaces::terminate(kind, &mut new);
         }
         if may_go(&new) {
             return Ok((self.take(kind, &old, options.dry_run), true));
@@ -569,11 +572,7 @@ impl State {
                 Err(Status::not_found(namespace, object.namespace()))
             }
             Some(namespace) if namespace.value().is_terminating() => {
-                let why = format!(
-                    "unable to create new content in namespace {} because it is being terminated",
-                    object.namespace()
-                );
-                Err(Status::forbidden(kind, object.name(), &why))
+                Err(namespaces::terminating(kind, object))
             }
             Some(_) => Ok(()),
         }

@@ -7,7 +7,7 @@ use course::Side;
 use grader::{cargo, run_streaming, this_program};
 use serde_json::Value;
 
-use super::{Bench, Outcome, Step, commands, peers};
+use super::{Bench, Outcome, Step, cluster, commands, peers};
 use crate::programs;
 
 /// Lines shown of what a failed command printed.
@@ -20,6 +20,12 @@ pub(super) const ALL: &[Step] = &[
     Step { name: "doc", what: "the documentation builds without a warning", run: doc },
     Step { name: "tests", what: "the tests of every crate", run: tests },
     Step { name: "peers", what: "Prometheus and the openai client get along", run: peers::run },
+    Step {
+        name: "cluster",
+        what: "the embedded cluster does what Kubernetes does",
+        run: cluster::run,
+    },
+    Step { name: "image", what: "the engine's image starts, answers and drains", run: image },
     Step {
         name: "author",
         what: "the checks pass what is right and reject what is wrong",
@@ -74,6 +80,22 @@ fn tests(bench: &Bench<'_>) -> Result<Outcome> {
         command.arg("--exclude").arg(lab.package(Side::Learner));
     }
     ok(bench, command)
+}
+
+/// Status of a step that could not be tried, as in Automake's tests.
+const NOT_TRIED: i32 = 77;
+
+fn image(bench: &Bench<'_>) -> Result<Outcome> {
+    let mut command =
+        bench.cargo(["run", "--quiet", "-p", "deploy", "--", "with-docker", "--install"]);
+    command.args(["--", "cargo", "test", "-p", "deploy", "--test", "image", "--", "--ignored"]);
+    let (status, said) = run_streaming(&mut command, bench.stop, |_| ())?;
+    let said: Vec<&str> = said.lines().collect();
+    Ok(match status.code() {
+        Some(0) => Outcome::Passed,
+        Some(NOT_TRIED) => Outcome::Skipped(said.last().copied().unwrap_or("no Docker").to_owned()),
+        _ => Outcome::Failed(said.join("\n")),
+    })
 }
 
 fn author(bench: &Bench<'_>) -> Result<Outcome> {
