@@ -675,7 +675,12 @@ impl Worker {
         }
         self.exposed = None;
         if let Some(sandbox) = self.sandbox.take() {
-            self.view.send_replace(View::default());
+            // Logs of what has run stay until the object goes.
+            self.view.send_modify(|view| {
+                view.sandbox = None;
+                view.address = None;
+                view.containers.values_mut().for_each(|container| container.pid = None);
+            });
             sandbox.close();
             // The supervisor kills everything below it, and is buried.
             while let Some(report) = self.reports.recv().await {
