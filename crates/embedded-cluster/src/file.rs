@@ -74,6 +74,7 @@ impl ClusterFile {
         Config {
             nodes: self.nodes,
             images: self.images,
+            address_cell: folder.last_cell(),
             more_images: Some(folder.join("images")),
             ..Config::new(folder.join("nodes"))
         }

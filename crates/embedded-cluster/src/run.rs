@@ -4,6 +4,7 @@ use std::future::Future;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api_server::Certificates;
@@ -14,17 +15,20 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::faults::Faults;
 use crate::file::ClusterFile;
 use crate::nodes::Nodes;
-use crate::state::Folder;
+use crate::state::{Folder, write_secret};
 use crate::usage::Usage;
 
 /// Threads of the runtime: the API on one does not wait for a pod's relay on the other.
 const THREADS: usize = 2;
+
+/// The longest that a part gets to end: pods have their grace. A part that never had the time to start may not see the end.
+const STOP_LIMIT: Duration = Duration::from_secs(35);
 
 /// Runs the cluster until it is asked to end.
 pub(crate) fn run(args: &crate::Run) -> Result<()> {
@@ -56,6 +60,10 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
     define_faults(&store)?;
     let nodes = file.nodes.len();
     let agent = NodeAgent::new(store.clone(), file.agent_config(folder))?;
+    // Services keep their addresses only in the block that they were given in.
+    if let Some(cell) = agent.addresses().cell() {
+        write_secret(&folder.join("cell"), cell.to_string().as_bytes())?;
+    }
     let mut parts = Parts::default();
     let api = api_server::Config::new(token, certificates.clone());
     let proxy = Arc::new(Nodes(agent.clone()));
@@ -69,7 +77,13 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
     });
     let client = client(folder).await?;
     let faults = Arc::new(Faults::new(agent));
-    parts.start("fault controller", |stop| chaos::controller::run(client, faults, stop));
+    parts.start("fault controller", |stop| async move {
+        // Its watches may be in the middle of starting, and nothing of it needs an end: what it has made goes with the agent.
+        tokio::select! {
+            ended = chaos::controller::run(client, faults, std::future::pending()) => ended,
+            () = stop => Ok(()),
+        }
+    });
     info!(port, nodes, "the cluster is up");
     say_ready(port);
     let failed = tokio::select! {
@@ -132,7 +146,15 @@ impl Parts {
         let mut trouble = Ok(());
         for Part { name, stop, task } in self.running.into_iter().rev() {
             stop.send_replace(true);
-            let ended = task.await.with_context(|| format!("the {name}")).and_then(|ended| ended);
+            let mut task = task;
+            let ended = match tokio::time::timeout(STOP_LIMIT, &mut task).await {
+                Ok(ended) => ended.with_context(|| format!("the {name}")).and_then(|ended| ended),
+                Err(_) => {
+                    warn!(name, "it did not end in time, and is dropped");
+                    task.abort();
+                    Ok(())
+                }
+            };
             trouble = trouble.and(ended);
         }
         trouble
@@ -179,6 +201,7 @@ fn controllers_config(
     controllers::Config {
         root_ca: Some(certificates.authority.clone()),
         volume_directory: folder.join("volumes"),
+        service_network: agent.addresses().service_network(),
         metrics: Arc::new(Usage(agent.clone())),
         ..controllers::Config::default()
     }

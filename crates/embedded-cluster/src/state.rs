@@ -85,6 +85,11 @@ impl Folder {
         text.trim().parse().unwrap_or(0)
     }
 
+    /// The block of addresses of last time.
+    pub(crate) fn last_cell(&self) -> Option<u8> {
+        std::fs::read_to_string(self.join("cell")).ok()?.trim().parse().ok()
+    }
+
     /// Writes what clients need.
     pub(crate) fn write_kubeconfig(
         &self,
