@@ -56,7 +56,11 @@ pub(crate) fn grade_once(lab: &Lab, args: &GradeArgs, stop: &Stop) -> Result<Rep
         fresh: args.fresh,
         quiet: args.json,
     };
-    let mut report = grader::grade(lab, &options, &state, stop)?;
+    let graded = grader::grade(lab, &options, &state, stop);
+    if let (Some(on), true) = (&args.on, programs::has_cluster(&lab.root)) {
+        programs::sweep_cluster(&lab.root, on);
+    }
+    let mut report = graded?;
     report.notes.extend(moved_aside);
     if !args.solution && !report.tasks.is_empty() {
         state.record(&report);

@@ -112,6 +112,24 @@ fn cluster_command(root: &Path) -> Command {
     command
 }
 
+/// Whether the program that drives clusters has been built.
+pub(crate) fn has_cluster(root: &Path) -> bool {
+    target_dir(root).join("debug/cluster").exists()
+}
+
+/// What this run's engines are labelled with.
+fn session() -> String {
+    format!("xtask-{}", std::process::id())
+}
+
+/// Takes away the engines that checks of this run have left on a cluster: those that were interrupted.
+pub(crate) fn sweep_cluster(root: &Path, on: &str) {
+    let mut sweep = cluster_command(root);
+    sweep.args(["sweep", &session(), "--on", on]).stdin(Stdio::null()).stdout(Stdio::null());
+    // A cluster that is gone has nothing left.
+    let _ = sweep.stderr(Stdio::null()).status();
+}
+
 /// Brings the cluster up that `--on` names, and says how to run the lab's engine there.
 pub(crate) fn on_cluster(
     lab: &Lab,
@@ -139,6 +157,7 @@ pub(crate) fn on_cluster(
     let text = |path: &Path| path.display().to_string();
     let mut env = vec![
         ("LAB_ON".to_owned(), on.to_owned()),
+        ("LAB_SESSION".to_owned(), session()),
         ("LAB_ROOT".to_owned(), text(root)),
         ("LAB_PROGRAMS".to_owned(), text(&programs)),
         ("LAB_PROGRAM".to_owned(), text(engine)),

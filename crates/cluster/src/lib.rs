@@ -20,4 +20,4 @@ pub use forward::Forward;
 pub use manifest::{ManifestError, Run};
 pub use provider::{Lack, Provider, State, provider};
 pub use target::Target;
-pub use workload::{RUN_LABEL, Workload, WorkloadError};
+pub use workload::{RUN_LABEL, SESSION_LABEL, Workload, WorkloadError, sweep};

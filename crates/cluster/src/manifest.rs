@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::workload::RUN_LABEL;
+use crate::workload::{RUN_LABEL, SESSION_LABEL};
 
 /// Why a manifest cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +32,8 @@ pub enum ManifestError {
 pub struct Run {
     /// Its name, and the label of its pods.
     pub name: String,
+    /// What started it: all runs of a session can be taken away together.
+    pub session: String,
     /// The image.
     pub image: String,
     /// The engine's arguments, instead of the manifest's.
@@ -63,8 +65,9 @@ impl Run {
 
     fn change(&self, mut deployment: Deployment) -> Option<Deployment> {
         let label = || (RUN_LABEL.to_owned(), self.name.clone());
+        let session = (SESSION_LABEL.to_owned(), self.session.clone());
         deployment.metadata.name = Some(self.name.clone());
-        deployment.metadata.labels.get_or_insert_default().extend([label()]);
+        deployment.metadata.labels.get_or_insert_default().extend([label(), session]);
         let spec = deployment.spec.as_mut()?;
         spec.replicas = Some(1);
         spec.selector.match_labels.get_or_insert_default().extend([label()]);

@@ -15,6 +15,8 @@ use crate::ClusterError;
 const MANAGER: &str = "llm-lab";
 /// The label by which a run's objects are found again.
 pub const RUN_LABEL: &str = "llm-lab/run";
+/// The label by which all that a session has made is found again.
+pub const SESSION_LABEL: &str = "llm-lab/session";
 /// Pause between two looks at a Deployment.
 const POLL: Duration = Duration::from_millis(20);
 /// Reasons of a waiting container that no patience mends.
@@ -140,6 +142,26 @@ impl Workload {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Takes away the Deployments that a session has left behind, as when it was interrupted. Returns how many there were.
+///
+/// # Errors
+/// What the cluster says.
+pub async fn sweep(client: &Client, namespace: &str, session: &str) -> Result<usize, ClusterError> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let left = ListParams::default().labels(&format!("{SESSION_LABEL}={session}"));
+    let names = deployments.list_metadata(&left).await?.items.into_iter();
+    let mut count = 0;
+    for name in names.filter_map(|one| one.metadata.name) {
+        let at_once = DeleteParams::background().grace_period(0);
+        match deployments.delete(&name, &at_once).await {
+            Ok(_) => count += 1,
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(count)
 }
 
 fn is_ready(pod: &Pod) -> bool {

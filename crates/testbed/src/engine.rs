@@ -19,6 +19,10 @@ const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 const READY_LIMIT: Duration = Duration::from_secs(90);
 /// Pause between two looks at `/health`.
 const POLL: Duration = Duration::from_millis(25);
+/// The longest that an engine gets to end by itself.
+const END_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between two looks at whether it has.
+const END_POLL: Duration = Duration::from_millis(5);
 /// Lines of an engine's stderr that are kept.
 const LOG_LINES: usize = 200;
 
@@ -150,7 +154,7 @@ struct LocalEngine {
     log: Log,
     /// Held open: with `--exit-with-parent` the engine ends when it closes, even if this process is
     /// killed.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 impl RunningEngine for LocalEngine {
@@ -165,6 +169,12 @@ impl RunningEngine for LocalEngine {
 
 impl Drop for LocalEngine {
     fn drop(&mut self) {
+        // It ends by itself when its input does, and takes along what it has elsewhere: a pod, on a cluster.
+        drop(self.stdin.take());
+        let deadline = Instant::now() + END_LIMIT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(END_POLL);
+        }
         // Both fail only where the process is gone already.
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -189,7 +199,7 @@ impl Testbed for LocalProcess {
         if let Some(stderr) = child.stderr.take() {
             log.follow(stderr);
         }
-        let mut engine = LocalEngine { url: String::new(), child, log, _stdin: stdin };
+        let mut engine = LocalEngine { url: String::new(), child, log, stdin };
         let Some(first_line) = stdout.map(first_line) else {
             return engine.not_ready("has no stdout");
         };

@@ -10,6 +10,7 @@
 //! | `LAB_ROOT` | the repository |
 //! | `LAB_PROGRAMS` | where cargo puts the course's programs |
 //! | `LAB_PROGRAM` | the engine's program |
+//! | `LAB_SESSION` | who starts it; `cluster sweep` takes away what a session leaves |
 //! | `LAB_MANIFEST` | the manifest with its Deployment |
 
 use std::path::PathBuf;
@@ -78,7 +79,8 @@ async fn run() -> Result<()> {
     let program = PathBuf::from(variable("LAB_PROGRAM")?);
     let image = format!("llm-lab/{name}");
     provider.load(&image, &program)?;
-    let run = Run { name, image, args: pod_args(std::env::args().skip(1))? };
+    let session = variable("LAB_SESSION")?;
+    let run = Run { name, session, image, args: pod_args(std::env::args().skip(1))? };
     let deployment = run.of(variable("LAB_MANIFEST")?.as_ref())?;
     let client = access.client().await?;
     let workload = Workload::apply(&client, NAMESPACE, &deployment).await?;

@@ -53,4 +53,10 @@ pub(crate) enum Command {
     },
     /// Say what this machine lacks for it
     Doctor,
+    /// Take away the engines that a session of live checks has left
+    #[command(hide = true)]
+    Sweep {
+        /// The session
+        session: String,
+    },
 }

@@ -17,6 +17,8 @@ use cli::{Cli, Command};
 const DOWN: u8 = 1;
 /// Exit status of trouble.
 const TROUBLE: u8 = 2;
+/// The namespace of live checks' engines.
+const NAMESPACE: &str = "default";
 /// The longest wait for a cluster's answers about itself.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -83,6 +85,12 @@ fn run(cli: &Cli) -> Result<u8> {
             anstream::println!("{image} runs {} on {}", program.display(), cli.on);
             Ok(0)
         }
+        Command::Sweep { session } => {
+            if let State::Up(access) = provider.state()? {
+                sweep(&access, session)?;
+            }
+            Ok(0)
+        }
         Command::Doctor => {
             let lacks = provider.lacks();
             if cli.json {
@@ -107,6 +115,14 @@ fn paths(cli: &Cli) -> Result<Paths> {
     };
     // What is printed is pasted into shells that stand elsewhere.
     Ok(Paths { root: std::path::absolute(root)?, programs: std::path::absolute(programs)? })
+}
+
+fn sweep(access: &cluster::Access, session: &str) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        cluster::sweep(&access.client().await?, NAMESPACE, session).await?;
+        Ok(())
+    })
 }
 
 /// What the cluster says of itself.
