@@ -15,18 +15,24 @@ fn delete(propagation: Propagation) -> DeleteOptions {
 #[tokio::test(start_paused = true)]
 async fn a_namespace_goes_with_everything_in_it() {
     let cluster = Cluster::start(&["a"]);
-    cluster.create("apps", "deployments", support::deployment("web", 2, "v1"));
-    cluster.create("", "configmaps", json!({"metadata": {"name": "settings"}}));
-    cluster.merge("", "namespaces", "default", json!({"spec": {"finalizers": ["kubernetes"]}}));
+    cluster.create("", "namespaces", json!({"metadata": {"name": "team"}}));
+    cluster.merge("", "namespaces", "team", json!({"spec": {"finalizers": ["kubernetes"]}}));
+    let mut web = support::deployment("web", 2, "v1");
+    web["metadata"]["namespace"] = json!("team");
+    cluster.create("apps", "deployments", web);
+    let settings = json!({"metadata": {"name": "settings", "namespace": "team"}});
+    cluster.create("", "configmaps", settings);
     cluster.until("pods run", |cluster| cluster.list("", "pods").len() == 2).await;
-    cluster.delete("", "namespaces", "default", &DeleteOptions::default());
-    cluster
-        .until("it is gone", |cluster| cluster.find("", "namespaces", "default").is_none())
-        .await;
+    cluster.delete("", "namespaces", "team", &DeleteOptions::default());
+    cluster.until("it is gone", |cluster| cluster.find("", "namespaces", "team").is_none()).await;
+    let left = |plural: &str, all: Vec<serde_json::Value>| {
+        let theirs = all.iter().filter(|one| one["metadata"]["namespace"] == "team");
+        assert_eq!(theirs.count(), 0, "{plural} are left");
+    };
     for (group, plural) in
         [("", "pods"), ("", "configmaps"), ("apps", "replicasets"), ("", "events")]
     {
-        assert!(cluster.list(group, plural).is_empty(), "{plural} are left");
+        left(plural, cluster.list(group, plural));
     }
 }
 
