@@ -8,11 +8,13 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::time::Duration;
 
+use routing::Policy;
 use serving::EngineError;
 
 use crate::journal::Journal;
 use crate::replica::nanos;
-use crate::{Arrival, Observer, Replica, ReplicaView, Report, Route};
+use crate::router::Router;
+use crate::{Arrival, Observer, Outcome, Replica, Report, RequestRecord};
 
 /// A fleet cannot run like this.
 #[derive(Debug, thiserror::Error)]
@@ -36,8 +38,8 @@ pub enum FleetError {
         /// Which request, from 0.
         index: usize,
     },
-    /// The route chose a replica that is not there.
-    #[error("the route chose replica {chosen} of {replicas}")]
+    /// The policy chose a replica that is not there.
+    #[error("the policy chose replica {chosen} of {replicas}")]
     NoSuchReplica {
         /// The index chosen.
         chosen: usize,
@@ -70,30 +72,35 @@ enum Event {
     StepEnds { replica: usize },
 }
 
-/// Replicas and a route to them.
+/// Replicas and a router in front of them.
 pub struct Fleet {
     replicas: Vec<Replica>,
-    route: Box<dyn Route>,
+    router: Router,
     /// By time in nanoseconds.
     events: BinaryHeap<Reverse<(u64, Event)>>,
     /// Replicas that may have something to begin at this instant.
     touched: Vec<usize>,
-    views: Vec<ReplicaView>,
     now: Duration,
 }
 
 impl Fleet {
     /// An idle fleet at time 0.
     #[must_use]
-    pub fn new(replicas: Vec<Replica>, route: impl Route + 'static) -> Self {
+    pub fn new(replicas: Vec<Replica>, policy: impl Policy + 'static) -> Self {
         Self {
             replicas,
-            route: Box::new(route),
+            router: Router::new(Box::new(policy)),
             events: BinaryHeap::new(),
             touched: Vec::new(),
-            views: Vec::new(),
             now: Duration::ZERO,
         }
+    }
+
+    /// Lets the router ask replicas for their load so often only. Without, it always knows.
+    #[must_use]
+    pub fn with_scrapes_every(mut self, interval: Duration) -> Self {
+        self.router.scrape_every(interval);
+        self
     }
 
     /// Serves requests, which come in the order of their times, until all have ended or `until`.
@@ -135,6 +142,7 @@ impl Fleet {
                 self.now = until;
                 return Ok(self.close(journal));
             }
+            self.router.scrape_until(next, &self.replicas);
             let last = std::mem::replace(&mut self.now, next);
             while let Some(arrival) = arrivals.next_if(|arrival| arrival.at <= next) {
                 let (index, at, last) = (journal.requests.len(), arrival.at, last.max(next));
@@ -145,6 +153,7 @@ impl Fleet {
             }
             self.happen(&mut journal);
             self.begin_steps(&mut journal)?;
+            self.router.learn(&mut journal.news);
         }
         let stuck = self.replicas.iter().position(|replica| replica.outstanding() > 0);
         if let Some(replica) = stuck {
@@ -163,14 +172,18 @@ impl Fleet {
         if arrival.prompt.is_empty() {
             return Err(FleetError::EmptyPrompt { index: journal.requests.len() });
         }
-        self.views.clear();
-        self.views.extend(self.replicas.iter().map(Replica::view));
-        let chosen = self.route.choose(&arrival, &self.views);
+        let (index, arrived) = (journal.requests.len(), arrival.at);
+        let (chosen, arrival) = self.router.choose(index as u64, arrival, &self.replicas);
+        let Some(chosen) = chosen else {
+            let mut record = RequestRecord::new(None, arrived, arrival.prompt.len());
+            record.outcome = Outcome::Refused;
+            journal.requests.push(record);
+            return Ok(());
+        };
         let replicas = self.replicas.len();
         let no_such = FleetError::NoSuchReplica { chosen, replicas };
         let replica = self.replicas.get_mut(chosen).ok_or(no_such)?;
         let abort_at = arrival.abort_at.map(|at| at.max(arrival.at));
-        let arrived = arrival.at;
         let Some((request, enters)) = replica.take(chosen, arrival, journal) else {
             return Ok(());
         };

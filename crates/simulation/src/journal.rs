@@ -2,6 +2,7 @@
 
 use hdrhistogram::Histogram;
 
+use crate::router::News;
 use crate::{Observer, RequestRecord};
 
 /// Digits of a gap between tokens that are kept: an error below 0.1 %.
@@ -17,12 +18,14 @@ pub(crate) struct Journal<'a, O> {
     pub(crate) itl: Gaps,
     pub(crate) observer: &'a mut O,
     pub(crate) timelines: bool,
+    /// What the router has not been told yet.
+    pub(crate) news: Vec<News>,
 }
 
 impl<'a, O: Observer> Journal<'a, O> {
     pub(crate) fn new(observer: &'a mut O) -> Self {
         let timelines = observer.wants_timelines();
-        Self { requests: Vec::new(), itl: Gaps::new(), observer, timelines }
+        Self { requests: Vec::new(), itl: Gaps::new(), observer, timelines, news: Vec::new() }
     }
 }
 

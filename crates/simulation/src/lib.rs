@@ -1,7 +1,7 @@
 //! What a step costs on a device, and a discrete-event fleet of engines under a virtual clock.
 //!
-//! The fleet drives the same [`serving::Scheduler`] that serves real traffic. Only the executor is
-//! replaced: instead of a model it asks a [`StepCost`] how long the step would take. Pure: no I/O,
+//! The fleet drives the same [`serving::Scheduler`] and the same [`routing::Policy`] that serve real traffic. Only the
+//! executor is replaced: instead of a model it asks a [`StepCost`] how long the step would take. Pure: no I/O,
 //! no thread, no real clock, but for [`real_time`], which lets a pod sleep through its steps.
 
 mod arrival;
@@ -21,7 +21,7 @@ mod replica;
 mod report;
 mod request;
 mod ring;
-mod route;
+mod router;
 mod series;
 mod shape;
 mod virtual_executor;
@@ -38,7 +38,7 @@ pub use observer::{ObservedStep, Observer};
 pub use replica::{Replica, ReplicaSpec};
 pub use report::{ReplicaReport, Report, Spread, Summary};
 pub use request::{Outcome, RequestRecord, Slo, SloError};
-pub use route::{ReplicaView, RoundRobin, Route};
+pub use routing::RoundRobin;
 pub use series::Series;
 pub use shape::{ModelShape, ShapeError};
 pub use virtual_executor::Binding;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use routing::Signals;
 use serving::{
     Engine, EngineError, EventKind, FinishReason, Load, ProgressKind, RequestSummary,
     SamplingParams, Scheduler, SchedulerLimits, Sequence, SequenceId, StepReport, blocks_for,
@@ -11,10 +12,11 @@ use crate::journal::Journal;
 use crate::live::Live;
 use crate::report::ReplicaReport;
 use crate::ring::Ring;
+use crate::router::News;
 use crate::virtual_executor::{VirtualClock, VirtualExecutor, Watched};
 use crate::{
-    Arrival, Binding, Fault, Host, Limit, ObservedStep, Observer, Outcome, ReplicaView,
-    RequestRecord, StepCost, StepTime,
+    Arrival, Binding, Fault, Host, Limit, ObservedStep, Observer, Outcome, RequestRecord, StepCost,
+    StepTime,
 };
 
 /// Plans without a single token that are asked for in a row before a replica waits for news.
@@ -142,8 +144,15 @@ impl Replica {
         self
     }
 
-    pub(crate) fn view(&self) -> ReplicaView {
-        ReplicaView { load: self.load, outstanding: self.live.len() }
+    /// The load at the end of its last step: what a scrape would show.
+    pub(crate) fn signals(&self) -> Signals {
+        let Load { waiting, running, blocks_total, blocks_free, .. } = self.load;
+        let used = blocks_total - blocks_free;
+        Signals {
+            waiting: waiting as u32,
+            running: running as u32,
+            kv_usage: used as f64 / blocks_total.max(1) as f64,
+        }
     }
 
     /// Whether a step is under way.
@@ -165,15 +174,23 @@ impl Replica {
     ) -> Option<(u64, Duration)> {
         let index = journal.requests.len();
         let (prompt_tokens, max_len) = (arrival.prompt.len(), arrival.max_len());
-        let mut record = RequestRecord::new(replica, arrival.at, prompt_tokens);
+        let mut record = RequestRecord::new(Some(replica), arrival.at, prompt_tokens);
         let too_long = max_len > self.spec.max_model_len
             || blocks_for(max_len, self.spec.block_size) > self.load.blocks_total;
         if too_long || self.queued >= self.spec.max_queue {
             record.outcome = Outcome::Refused;
             journal.requests.push(record);
+            journal.news.push(News::ended(
+                replica,
+                index,
+                arrival.at,
+                arrival.at,
+                Outcome::Refused,
+            ));
             return None;
         }
         journal.requests.push(record);
+        journal.news.push(News::sent(replica, index, arrival.at));
         let (way_in, way_out) = self.spec.ways(prompt_tokens);
         let enters = arrival.at + way_in;
         let live = Live::new(index, &arrival, enters, way_out, journal.timelines);
@@ -253,6 +270,15 @@ impl Replica {
                 ProgressKind::Token(_) => {
                     if let Some(gap) = live.token(ended) {
                         journal.itl.record(gap);
+                    } else {
+                        let (at, way_out) = (report.ended, live.way_out);
+                        let arrived = journal.requests[live.index].arrived;
+                        journal.news.push(News::first_token(
+                            replica,
+                            live.index,
+                            arrived,
+                            at + way_out,
+                        ));
                     }
                     if live.is_done() {
                         self.engine.remove(id);
@@ -343,6 +369,8 @@ impl Replica {
         let record = &mut journal.requests[live.index];
         record.outcome = outcome.unwrap_or(live.outcome);
         record.e2e = Some(now - record.arrived + live.way_out);
+        let (arrived, at) = (record.arrived, now + live.way_out);
+        journal.news.push(News::ended(replica, live.index, arrived, at, record.outcome));
         live.describe(record);
         let summary = RequestSummary {
             finish: match record.outcome {

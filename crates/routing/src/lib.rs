@@ -1,0 +1,19 @@
+//! The seams of a router: what is asked, what is known of each endpoint, and who chooses.
+//!
+//! Pure: no I/O, no clock, no thread; time is a `Duration` since the router started. A [`Policy`] runs unchanged in
+//! the simulator, in the live router, and behind Envoy's endpoint-picker protocol. Knows no transport, no backend's
+//! dialect, and no answer of a lab: [`RoundRobin`] is the baseline.
+
+mod endpoint;
+mod feedback;
+mod policy;
+mod request;
+mod round_robin;
+mod signals;
+
+pub use endpoint::{EndpointId, EndpointView};
+pub use feedback::{Ending, Feedback, Happening};
+pub use policy::Policy;
+pub use request::RouteRequest;
+pub use round_robin::RoundRobin;
+pub use signals::{Scrape, Signals};
