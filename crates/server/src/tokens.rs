@@ -26,7 +26,8 @@ pub(crate) struct TokenNames {
     pub(crate) as_ids: bool,
 }
 
-/// The tokens that one list of log probabilities has told so far.
+/// The tokens that one list has told so far. It outlives a flush: how tokens are named must not depend on which of them
+/// reached the client together.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Told {
     context: Vec<TokenId>,
@@ -35,7 +36,13 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    fn note(&mut self, token: TokenId) {
+    /// The last of them: what a character may have begun with.
+    pub(crate) fn context(&self) -> &[TokenId] {
+        &self.context
+    }
+
+    /// Adds one that was told.
+    pub(crate) fn note(&mut self, token: TokenId) {
         if self.context.len() == CONTEXT {
             self.context.remove(0);
         }
@@ -146,13 +153,13 @@ impl TokenNames {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use serving::{ChatMessage, TextError};
 
     use super::*;
 
     /// Every token is one byte.
-    struct Bytes;
+    pub(crate) struct Bytes;
 
     impl TextCodec for Bytes {
         fn encode(&self, text: &str, _add_special: bool) -> Result<Vec<TokenId>, TextError> {

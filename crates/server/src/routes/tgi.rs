@@ -23,7 +23,7 @@ use crate::channel::{End, Flush};
 use crate::error::ApiError;
 use crate::generation::{Early, Generation, NewGeneration, request_id, trace_parent};
 use crate::state::{Ready, Server};
-use crate::tokens::TokenNames;
+use crate::tokens::{self, TokenNames};
 
 /// What goes wrong, in TGI's words.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +111,7 @@ pub(super) async fn generate_stream(
     request: Request,
 ) -> Result<Response, Failure> {
     let (generation, teller) = start(&server, request).await?;
-    let told = Told { index: 0, text: String::new() };
+    let told = Told::default();
     let frames = stream::unfold(Some((generation, teller, told)), |state| async {
         let (mut generation, teller, mut told) = state?;
         let mut frames = String::new();
@@ -224,9 +224,11 @@ fn sampling(parameters: &Parameters) -> Sampling {
 }
 
 /// How far a stream was told.
+#[derive(Default)]
 struct Told {
     index: usize,
     text: String,
+    tokens: tokens::Told,
 }
 
 impl Teller {
@@ -250,14 +252,20 @@ impl Teller {
         }
     }
 
-    fn tokens(&self, logprobs: &[Logprobs]) -> (Vec<Token>, Vec<Vec<Token>>) {
-        let ids: Vec<TokenId> = logprobs.iter().map(|l| l.chosen.token).collect();
-        let at = |(i, l): (usize, &Logprobs)| {
-            let top = l.top.iter().map(|t| self.token(&ids[..i], t.token, t.logprob)).collect();
-            (self.token(&ids[..i], l.chosen.token, l.chosen.logprob), top)
+    /// The next tokens, each named after those before it, and where asked for the likeliest in its place.
+    fn tokens(
+        &self,
+        told: &mut tokens::Told,
+        logprobs: &[Logprobs],
+    ) -> (Vec<Token>, Vec<Vec<Token>>) {
+        let next = |l: &Logprobs| {
+            let context = told.context();
+            let top = l.top.iter().map(|t| self.token(context, t.token, t.logprob)).collect();
+            let chosen = self.token(context, l.chosen.token, l.chosen.logprob);
+            told.note(l.chosen.token);
+            (chosen, top)
         };
-        let (tokens, top): (Vec<Token>, Vec<Vec<Token>>) =
-            logprobs.iter().enumerate().map(at).unzip();
+        let (tokens, top): (Vec<Token>, Vec<Vec<Token>>) = logprobs.iter().map(next).unzip();
         let wanted = self.parameters.top_n_tokens.is_some_and(|n| n > 0);
         (tokens, if wanted { top } else { Vec::new() })
     }
@@ -284,7 +292,7 @@ impl Teller {
         let finish_reason = Self::finish(flush.end.as_ref().ok_or(ApiError::Internal)?)?;
         let details = self.parameters.details || self.parameters.decoder_input_details;
         let details = details.then(|| {
-            let (tokens, top_tokens) = self.tokens(&flush.logprobs);
+            let (tokens, top_tokens) = self.tokens(&mut tokens::Told::default(), &flush.logprobs);
             Details {
                 finish_reason,
                 generated_tokens: flush.generated,
@@ -299,7 +307,7 @@ impl Teller {
 
     /// One event a token; the last one has the whole text.
     fn events(&self, flush: Flush, told: &mut Told) -> Result<Vec<StreamResponse>, ApiError> {
-        let (tokens, top) = self.tokens(&flush.logprobs);
+        let (tokens, top) = self.tokens(&mut told.tokens, &flush.logprobs);
         told.text.push_str(&flush.text);
         let mut events: Vec<StreamResponse> = Vec::with_capacity(tokens.len());
         for (i, token) in tokens.into_iter().enumerate() {
@@ -328,3 +336,6 @@ impl Teller {
         Ok(events)
     }
 }
+
+#[cfg(test)]
+mod tests;
