@@ -179,6 +179,27 @@ impl Lab {
         self.root.join(self.folder(side))
     }
 
+    /// Folders of the solutions of all labs before this one, relative to the repository's root, in their order. A lab may
+    /// build on them; it never builds on what a learner wrote in another lab.
+    ///
+    /// # Errors
+    /// [`CourseError::Read`] where the folder of all solutions cannot be read.
+    pub fn earlier_solutions(&self) -> Result<Vec<PathBuf>, CourseError> {
+        let solutions = self.root.join("solutions");
+        let failed = |source| CourseError::Read { file: solutions.clone(), source };
+        let mut folders = Vec::new();
+        for entry in fs::read_dir(&solutions).map_err(failed)? {
+            let name = entry.map_err(failed)?.file_name();
+            let number = name.to_str().and_then(|name| name.split_once('-')?.0.parse().ok());
+            let is_lab = solutions.join(&name).join(MANIFEST).is_file();
+            if is_lab && number.is_some_and(|number: u32| number < self.number) {
+                folders.push(Path::new("solutions").join(name));
+            }
+        }
+        folders.sort();
+        Ok(folders)
+    }
+
     /// What names of packages and programs begin with: `sol01`, `lab01`.
     #[must_use]
     pub fn prefix(&self, side: Side) -> String {

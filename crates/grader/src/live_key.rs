@@ -26,9 +26,14 @@ impl LiveKeys {
     /// [`GradeError`] where the course cannot be read.
     pub(crate) fn new(lab: &Lab, model: &str, on: &str, seed: u64) -> Result<Self, GradeError> {
         let mut common = Sha256::new();
-        let crates = lab.root.join("crates");
-        if crates.is_dir() {
-            add_files(&mut common, read_files(&crates)?.iter().filter(|(path, _)| is_code(path)));
+        for folder in
+            lab.earlier_solutions()?.iter().map(PathBuf::as_path).chain([Path::new("crates")])
+        {
+            let folder = lab.root.join(folder);
+            if folder.is_dir() {
+                let files = read_files(&folder)?;
+                add_files(&mut common, files.iter().filter(|(path, _)| is_code(path)));
+            }
         }
         let learned: BTreeSet<&Path> = lab.learner_files().into_iter().collect();
         let given = solution_files(lab)?;

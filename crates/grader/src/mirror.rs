@@ -2,7 +2,8 @@
 //!
 //! It lies in `target/grade/LAB`, a workspace like the repository's, with the same relative paths. So a compiler
 //! message or a panic names `labs/01-triage/src/paged.rs:41`, which is where the learner looks, while an edited
-//! test, manifest or build script counts for nothing. Crates are the repository's own, by a link.
+//! test, manifest or build script counts for nothing. Crates, and the solutions of earlier labs, are the repository's
+//! own, by a link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -174,7 +175,7 @@ fn number(path: &Path) -> Result<String, GradeError> {
     }
 }
 
-/// Manifest, lock file and crates of the grading workspace.
+/// Manifest, lock file, crates and earlier solutions of the grading workspace.
 fn write_root(lab: &Lab, workspace: &Path) -> Result<(), GradeError> {
     let path = lab.root.join("Cargo.toml");
     let text = fs::read_to_string(&path).map_err(GradeError::file("cannot read", &path))?;
@@ -188,8 +189,14 @@ fn write_root(lab: &Lab, workspace: &Path) -> Result<(), GradeError> {
     {
         write_atomically(&workspace.join("Cargo.lock"), &lock)?;
     }
-    let crates = lab.root.join("crates");
-    if crates.is_dir() { link(&crates, &workspace.join("crates")) } else { Ok(()) }
+    let earlier = lab.earlier_solutions()?;
+    for folder in earlier.iter().map(PathBuf::as_path).chain([Path::new("crates")]) {
+        let ours = lab.root.join(folder);
+        if ours.is_dir() {
+            link(&ours, &workspace.join(folder))?;
+        }
+    }
+    Ok(())
 }
 
 /// The repository's root manifest with the crates and this lab as its only members.
@@ -234,6 +241,9 @@ fn link(folder: &Path, link: &Path) -> Result<(), GradeError> {
     #[cfg(unix)]
     {
         let _stale_or_absent = fs::remove_file(link);
+        if let Some(parent) = link.parent() {
+            fs::create_dir_all(parent).map_err(GradeError::file("cannot make", parent))?;
+        }
         std::os::unix::fs::symlink(folder, link).map_err(GradeError::file("cannot make", link))
     }
     #[cfg(not(unix))]

@@ -1,0 +1,5 @@
+//! The checks, by task. The name of a function says which task it checks, and what.
+//!
+//! They are pure: no clock, no thread, no network; what is random comes from `LAB_SEED`.
+
+mod task_2_1;
