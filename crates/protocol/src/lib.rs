@@ -3,6 +3,7 @@
 //! Knows serde and nothing else: no I/O, no clock, no server.
 
 pub mod exposition;
+pub mod features;
 pub mod openai;
 pub mod scrape;
 pub mod sse;

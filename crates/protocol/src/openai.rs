@@ -14,6 +14,7 @@ mod json;
 mod logprobs;
 mod messages;
 mod models;
+mod problem;
 mod response;
 mod sampling;
 mod schema;
@@ -31,6 +32,7 @@ pub use logprobs::{
 };
 pub use messages::Message;
 pub use models::{ModelCard, ModelList};
+pub use problem::{Problem, ProblemBody};
 pub use response::{
     ChatChoice, ChatChunk, ChatChunkChoice, ChatResponse, CompletionChoice, CompletionChunk,
     CompletionChunkChoice, CompletionResponse, Delta, Finish, StopReason,
