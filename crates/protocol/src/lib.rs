@@ -4,10 +4,13 @@
 
 pub mod exposition;
 pub mod features;
+pub mod llamacpp;
 pub mod openai;
 pub mod scrape;
+pub mod sglang;
 pub mod sse;
 pub mod tgi;
 pub mod timelines;
 pub mod traceparent;
+pub mod trtllm;
 pub mod vllm;

@@ -119,6 +119,11 @@ pub const NUM_REQUESTS_WAITING: Metric =
 /// Share of blocks in use.
 pub const KV_CACHE_USAGE_PERC: Metric =
     gauge("vllm:kv_cache_usage_perc", "KV-cache usage. 1 means 100 percent usage.");
+/// What older versions called [`KV_CACHE_USAGE_PERC`].
+pub const GPU_CACHE_USAGE_PERC: &str = "vllm:gpu_cache_usage_perc";
+/// Adapters of requests, in labels `max_lora`, `running_lora_adapters` and `waiting_lora_adapters`. Its value is when
+/// it was set, in Unix seconds, so of several samples the greatest is the present one.
+pub const LORA_REQUESTS_INFO: &str = "vllm:lora_requests_info";
 /// Tokens looked up in the prefix cache.
 pub const PREFIX_CACHE_QUERIES: Metric = counter(
     "vllm:prefix_cache_queries_total",
