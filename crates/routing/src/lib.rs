@@ -6,6 +6,7 @@
 
 mod endpoint;
 mod feedback;
+mod kv_event;
 mod policy;
 mod request;
 mod round_robin;
@@ -13,6 +14,7 @@ mod signals;
 
 pub use endpoint::{EndpointId, EndpointView};
 pub use feedback::{Ending, Feedback, Happening};
+pub use kv_event::{KvBlock, KvEvent};
 pub use policy::Policy;
 pub use request::RouteRequest;
 pub use round_robin::RoundRobin;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{EndpointView, Feedback, RouteRequest};
+use crate::{EndpointId, EndpointView, Feedback, KvEvent, RouteRequest};
 
 /// Chooses an endpoint for each request.
 // ANCHOR: book_policy
@@ -19,6 +19,16 @@ pub trait Policy: Send {
     /// Takes note of what became of a choice.
     fn observe(&mut self, feedback: &Feedback) {
         let _ = feedback;
+    }
+
+    /// Takes note of what happened to an endpoint's KV cache, where the endpoint tells.
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        let _ = (endpoint, event);
+    }
+
+    /// Takes note that an endpoint is gone for good. One that is only not shown for a while keeps its cache.
+    fn forget(&mut self, endpoint: EndpointId) {
+        let _ = endpoint;
     }
 
     /// Whether it looks at prompts. Finding the prompt in a request costs time, so whoever does not look says so.
@@ -40,6 +50,14 @@ impl Policy for Box<dyn Policy> {
 
     fn observe(&mut self, feedback: &Feedback) {
         (**self).observe(feedback);
+    }
+
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        (**self).kv_event(endpoint, event);
+    }
+
+    fn forget(&mut self, endpoint: EndpointId) {
+        (**self).forget(endpoint);
     }
 
     fn reads_prompt(&self) -> bool {

@@ -178,7 +178,7 @@ impl DeviceSpec {
 type Model = (&'static str, usize, usize, usize, usize, usize, usize, usize, bool, usize, usize);
 
 /// From each model's `config.json` on Hugging Face.
-const MODELS: [Model; 18] = [
+const MODELS: [Model; 19] = [
     ("smollm2-135m", 30, 576, 1_536, 9, 3, 64, 49_152, true, 1, 1),
     ("llama-3.2-1b", 16, 2_048, 8_192, 32, 8, 64, 128_256, true, 1, 1),
     ("llama-3.2-3b", 28, 3_072, 8_192, 24, 8, 128, 128_256, true, 1, 1),
@@ -197,6 +197,7 @@ const MODELS: [Model; 18] = [
     ("qwen3-1.7b", 28, 2_048, 6_144, 16, 8, 128, 151_936, true, 1, 1),
     ("qwen3-4b", 36, 2_560, 9_728, 32, 8, 128, 151_936, true, 1, 1),
     ("qwen3-8b", 36, 4_096, 12_288, 32, 8, 128, 151_936, false, 1, 1),
+    ("qwen3-32b", 64, 5_120, 25_600, 64, 8, 128, 151_936, false, 1, 1),
 ];
 
 impl ModelShape {
@@ -255,6 +256,7 @@ mod tests {
             ("qwen3-1.7b", 1_720.6),
             ("qwen3-4b", 4_022.5),
             ("qwen3-8b", 8_190.7),
+            ("qwen3-32b", 32_762.1),
         ];
         assert_eq!(cards.len(), MODELS.len());
         for (name, millions) in cards {

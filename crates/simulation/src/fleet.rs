@@ -72,7 +72,7 @@ enum Event {
     StepEnds { replica: usize },
 }
 
-/// Replicas and a router in front of them.
+/// Replicas and one or more routers in front of them.
 pub struct Fleet {
     replicas: Vec<Replica>,
     router: Router,
@@ -100,6 +100,22 @@ impl Fleet {
     #[must_use]
     pub fn with_scrapes_every(mut self, interval: Duration) -> Self {
         self.router.scrape_every(interval);
+        self
+    }
+
+    /// Adds a router beside the first. Requests come to the routers in turn. Each knows only its own requests in flight;
+    /// all see the same scrapes.
+    #[must_use]
+    pub fn with_router(mut self, policy: impl Policy + 'static) -> Self {
+        self.router.add(Box::new(policy));
+        self
+    }
+
+    /// Lets scrapes of one replica fail from one time until another: what was seen of it before grows old. The replica
+    /// itself goes on.
+    #[must_use]
+    pub fn with_silence(mut self, replica: usize, from: Duration, until: Duration) -> Self {
+        self.router.silence(replica, from, until);
         self
     }
 

@@ -1,4 +1,4 @@
-//! The router in front of a fleet: shows endpoints to a policy, and tells it what became of its choices.
+//! The routers in front of a fleet: show endpoints to policies, and tell them what became of their choices.
 //!
 //! A replica's index is its endpoint's id.
 
@@ -10,16 +10,30 @@ use routing::{
 
 use crate::{Arrival, Outcome, Prompt, Replica};
 
-/// A policy, and what it can know.
+/// One or more routers side by side, and what they can know.
 pub(crate) struct Router {
-    policy: Box<dyn Policy>,
-    views: Vec<EndpointView>,
-    /// Between two scrapes; zero where the router always knows.
+    /// Requests come to them in turn.
+    fronts: Vec<Front>,
+    /// Between two scrapes; zero where routers always know.
     interval: Duration,
     /// When replicas are asked next.
     next_scrape: Duration,
+    silences: Vec<Silence>,
     /// A prompt's bytes.
     prompt: Vec<u8>,
+}
+
+/// A policy, and what it sees.
+struct Front {
+    policy: Box<dyn Policy>,
+    views: Vec<EndpointView>,
+}
+
+/// A replica's page of metrics does not answer, while the replica goes on.
+struct Silence {
+    replica: usize,
+    from: Duration,
+    until: Duration,
 }
 
 /// Something that a policy will be told.
@@ -59,16 +73,32 @@ impl News {
     }
 }
 
+impl Front {
+    fn new(policy: Box<dyn Policy>) -> Self {
+        Self { policy, views: Vec::new() }
+    }
+
+    fn make_room(&mut self, replicas: usize) {
+        let known = self.views.len()..replicas;
+        self.views.extend(known.map(|index| EndpointView::unknown(EndpointId(index as u32))));
+    }
+}
+
 impl Router {
-    /// A router that always knows.
+    /// One router that always knows.
     pub(crate) fn new(policy: Box<dyn Policy>) -> Self {
         Self {
-            policy,
-            views: Vec::new(),
+            fronts: vec![Front::new(policy)],
             interval: Duration::ZERO,
             next_scrape: Duration::ZERO,
+            silences: Vec::new(),
             prompt: Vec::new(),
         }
+    }
+
+    /// Adds a router.
+    pub(crate) fn add(&mut self, policy: Box<dyn Policy>) {
+        self.fronts.push(Front::new(policy));
     }
 
     /// Asks replicas so often only, first at time 0.
@@ -76,8 +106,13 @@ impl Router {
         self.interval = interval;
     }
 
+    /// Lets scrapes of a replica fail.
+    pub(crate) fn silence(&mut self, replica: usize, from: Duration, until: Duration) {
+        self.silences.push(Silence { replica, from, until });
+    }
+
     /// The scrapes that are due before anything happens at `now`. Nothing happened since the last event, so of several
-    /// only the last shows.
+    /// only the last shows; a silence between two events is not noticed.
     pub(crate) fn scrape_until(&mut self, now: Duration, replicas: &[Replica]) {
         if self.interval.is_zero() || self.next_scrape > now {
             return;
@@ -90,15 +125,24 @@ impl Router {
     }
 
     fn scrape(&mut self, at: Duration, replicas: &[Replica]) {
-        self.make_room(replicas.len());
-        for (view, replica) in self.views.iter_mut().zip(replicas) {
-            view.scrape = Some(Scrape { signals: replica.signals(), at });
+        for (index, replica) in replicas.iter().enumerate() {
+            let covers = |silence: &Silence| {
+                silence.replica == index && (silence.from..silence.until).contains(&at)
+            };
+            if self.silences.iter().any(covers) {
+                continue;
+            }
+            let scrape = Some(Scrape { signals: replica.signals(), at });
+            for front in &mut self.fronts {
+                front.make_room(replicas.len());
+                front.views[index].scrape = scrape;
+            }
         }
     }
 
-    fn make_room(&mut self, replicas: usize) {
-        let known = self.views.len()..replicas;
-        self.views.extend(known.map(|index| EndpointView::unknown(EndpointId(index as u32))));
+    /// Whose request this is.
+    fn turn(&self, id: u64) -> usize {
+        (id % self.fronts.len() as u64) as usize
     }
 
     /// The replica that gets a request, and the request back.
@@ -108,28 +152,36 @@ impl Router {
         mut arrival: Arrival,
         replicas: &[Replica],
     ) -> (Option<usize>, Arrival) {
-        self.make_room(replicas.len());
         if self.interval.is_zero() {
             self.scrape(arrival.at, replicas);
         }
-        for (view, replica) in self.views.iter_mut().zip(replicas) {
-            view.in_flight = replica.outstanding() as u32;
-        }
+        let turn = self.turn(id);
+        let front = &mut self.fronts[turn];
+        front.make_room(replicas.len());
         self.prompt.clear();
-        if self.policy.reads_prompt() {
+        if front.policy.reads_prompt() {
             let room = arrival.max_new_tokens();
             let tokens = arrival.prompt.into_tokens(id, room);
             self.prompt.extend(tokens.iter().flat_map(|token| token.to_le_bytes()));
             arrival.prompt = Prompt::Tokens(tokens);
         }
         let request = RouteRequest { prompt: &self.prompt, ..RouteRequest::new(id) };
-        (self.policy.choose(&request, &self.views, arrival.at), arrival)
+        let chosen = front.policy.choose(&request, &front.views, arrival.at);
+        if let Some(view) = chosen.and_then(|chosen| front.views.get_mut(chosen)) {
+            view.in_flight += 1;
+        }
+        (chosen, arrival)
     }
 
-    /// Tells the policy what happened.
+    /// Tells each policy what happened to its requests.
     pub(crate) fn learn(&mut self, news: &mut Vec<News>) {
         for News(feedback) in news.drain(..) {
-            self.policy.observe(&feedback);
+            let turn = self.turn(feedback.request);
+            let front = &mut self.fronts[turn];
+            if matches!(feedback.happening, Happening::Ended { .. }) {
+                front.views[feedback.endpoint.0 as usize].in_flight -= 1;
+            }
+            front.policy.observe(&feedback);
         }
     }
 }

@@ -134,3 +134,44 @@ fn prompts_with_equal_beginnings_have_equal_first_bytes() {
     assert_eq!((one.len(), &one[..120]), (160, &two[..120]));
     assert_ne!(one[120..124], two[120..124]);
 }
+
+#[test]
+fn routers_side_by_side_share_scrapes_and_each_counts_its_own_requests() {
+    let notes: Vec<_> = (0..2).map(|_| Arc::new(Mutex::new(Notes::default()))).collect();
+    let witness = |index: usize| Witness {
+        policy: RoundRobin::default(),
+        refuses: u64::MAX,
+        notes: notes[index].clone(),
+    };
+    let fleet = Fleet::new(replicas(3), witness(0)).with_router(witness(1));
+    let all_at_once = vec![Arrival::new(Duration::ZERO, 40, 12); 8];
+    let report = fleet.run(all_at_once, Duration::MAX).expect("it runs to its end");
+    let seen = notes.iter().map(|notes| notes.lock().expect("nobody panicked"));
+    for (index, notes) in seen.enumerate() {
+        assert_eq!(notes.in_flight, [0, 1, 2, 3]);
+        assert!(notes.ages.iter().all(|age| *age == Some(Duration::ZERO)));
+        let own: Vec<u64> = notes.feedback.keys().copied().collect();
+        assert_eq!(own, (0..4).map(|n| 2 * n + index as u64).collect::<Vec<_>>());
+    }
+    // Neither knows of the other: both begin with the first replica.
+    let chosen: Vec<_> = report.requests.iter().map(|request| request.replica).collect();
+    assert_eq!(chosen, [0, 0, 1, 1, 2, 2, 0, 0].map(Some));
+}
+
+#[test]
+fn a_silent_replica_is_known_by_what_it_said_last() {
+    let notes = Arc::new(Mutex::new(Notes::default()));
+    let policy = RoundRobin::default();
+    let witness = Witness { policy, refuses: u64::MAX, notes: notes.clone() };
+    let (from, until) = (Duration::from_millis(100), Duration::from_millis(300));
+    let fleet = Fleet::new(replicas(3), witness).with_scrapes_every(SCRAPES);
+    let fleet = fleet.with_silence(1, from, until);
+    fleet.run(arrivals(60), Duration::MAX).expect("it runs to its end");
+    let notes = notes.lock().expect("nobody panicked");
+    for (arrival, ages) in arrivals(60).iter().zip(notes.ages.chunks(3)) {
+        // The last answer before the silence was at 50 ms.
+        let silent = (from..until).contains(&arrival.at);
+        let expected = if silent { Some(arrival.at - SCRAPES) } else { ages[0] };
+        assert_eq!((ages[1], ages[2]), (expected, ages[0]), "at {:?}", arrival.at);
+    }
+}
