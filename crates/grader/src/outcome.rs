@@ -170,12 +170,21 @@ fn judge(
         }
         Ending::NotStarted(reason) => CheckVerdict::Unknown(format!("it did not start: {reason}")),
         // A slow machine is not the learner's fault.
-        Ending::TimeLimit if check.live => {
-            let limit = limits.wall.as_secs();
-            CheckVerdict::Unknown(format!("not finished within {limit} s; is the machine busy?"))
-        }
+        Ending::WallLimit => CheckVerdict::Unknown(not_finished(limits, contained)),
         ending => CheckVerdict::Fail(failure(check, ending, limits, contained, context)),
     }
+}
+
+/// That a check took longer than anybody waits, and what the machine let it do meanwhile.
+fn not_finished(limits: &Limits, contained: &Contained) -> String {
+    let waited = limits.wall.as_secs();
+    let Some(limit) = limits.own else {
+        return format!("not finished within {waited} s; is the machine busy?");
+    };
+    let (own, limit) = (contained.own.as_secs_f64(), limit.as_secs());
+    format!(
+        "not finished within {waited} s, in which the machine gave it {own:.1} of its own {limit} s: is it busy?"
+    )
 }
 
 /// Whether libtest came to its own end, and so did the sentinel.
@@ -234,6 +243,19 @@ fn shortened(message: &[String]) -> Vec<String> {
     lines
 }
 
+/// What a check did with its time, when it took too long.
+fn too_long(limits: &Limits, contained: &Contained) -> String {
+    let limit = limits.own.unwrap_or(limits.wall);
+    let why = if contained.ran > limit * 3 / 4 {
+        "It computed all the while: a loop that does not end?"
+    } else if contained.ran < limit / 4 {
+        "It hardly computed: a wait for what never comes, a lock or a message?"
+    } else {
+        "A loop that does not end, or a wait for what never comes?"
+    };
+    format!("time limit: not finished within {} s. {why}", limit.as_secs())
+}
+
 fn in_words(ending: &Ending, limits: &Limits, contained: &Contained) -> String {
     let says = |text: &str| contained.stderr.lines().any(|line| line.contains(text));
     match ending {
@@ -253,10 +275,8 @@ fn in_words(ending: &Ending, limits: &Limits, contained: &Contained) -> String {
             )
         }
         Ending::Signal(signal) => format!("it was ended by {signal}"),
-        Ending::TimeLimit => format!(
-            "time limit: not finished within {} s. A loop that does not end, or a wait for what never comes?",
-            limits.wall.as_secs()
-        ),
+        Ending::TimeLimit => too_long(limits, contained),
+        Ending::WallLimit => not_finished(limits, contained),
         Ending::TooManyProcesses(count) => {
             format!("it started {count} processes (limit {}) and was ended", limits.processes)
         }

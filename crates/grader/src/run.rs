@@ -100,9 +100,12 @@ impl Run<'_> {
                 let limits = Limits::pure(task.time_limit);
                 let context = &self.ready.context;
                 let outcome = run_check(&self.program, check, &limits, context, self.stop)?;
-                if matches!(&outcome.verdict, CheckVerdict::Fail(failure) if failure.timed_out)
-                    && let Ok(mut slow) = slow.lock()
-                {
+                let timed_out = match &outcome.verdict {
+                    CheckVerdict::Fail(failure) => failure.timed_out,
+                    CheckVerdict::Unknown(_) => outcome.duration >= limits.wall,
+                    CheckVerdict::Pass | CheckVerdict::NotRun(_) => false,
+                };
+                if timed_out && let Ok(mut slow) = slow.lock() {
                     slow.insert(task.id);
                 }
                 outcomes.push((index, outcome));

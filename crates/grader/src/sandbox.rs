@@ -9,12 +9,16 @@
 //! 3. the **check** starts as this program too, sets its limits (`confine`), then becomes the check.
 //!
 //! A program that never calls [`maybe_run_supervisor`] gets a plain run: process group and time limit only.
-//! So does a Unix that is not Linux as far as detached processes go. Out of reach, and documented: a check
+//! So does a Unix that is not Linux as far as detached processes go. Time is the program's own: `own_time` says what
+//! that is. Out of reach, and documented: a check
 //! that runs as root and kills every process of the machine, or the grader and the supervisor at once.
 
 mod capture;
 mod confine;
 mod contain;
+#[cfg(target_os = "linux")]
+mod linux;
+mod own_time;
 mod processes;
 mod quota;
 mod supervise;
@@ -36,6 +40,9 @@ use crate::{GradeError, Stop};
 
 /// How often a waiting loop looks up.
 const TICK: Duration = Duration::from_millis(20);
+/// How many times longer than its own time a program may take, before nobody waits for it any longer: the machine may
+/// be busy with twenty others.
+const PATIENCE: u32 = 15;
 /// How much longer than the time limit a supervisor may take to clean up and report.
 const GRACE: Duration = Duration::from_secs(10);
 /// Longest report that is read from a supervisor, in bytes.
@@ -57,7 +64,10 @@ pub struct Program {
 /// What it may use.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Limits {
-    /// Time until it is killed.
+    /// Its own time until it is killed: that in which it ran, or could have and did not. Without one, only `wall` ends
+    /// it.
+    pub own: Option<Duration>,
+    /// Time until nobody waits for it any longer. That it was not finished then says nothing about it.
     pub wall: Duration,
     /// Bytes kept of each output stream, half from its beginning and half from its end.
     pub kept_bytes: usize,
@@ -73,11 +83,12 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a check that computes and nothing else.
+    /// For a check that computes and nothing else: so much time of its own.
     #[must_use]
-    pub fn pure(wall: Duration) -> Self {
+    pub fn pure(own: Duration) -> Self {
         Self {
-            wall,
+            own: Some(own),
+            wall: own * PATIENCE,
             kept_bytes: 256 << 10,
             flood_bytes: 32 << 20,
             address_space_bytes: Some(4 << 30),
@@ -86,10 +97,10 @@ impl Limits {
         }
     }
 
-    /// For a check that starts an engine.
+    /// For a check that starts an engine: so much time of the wall's.
     #[must_use]
     pub fn live(wall: Duration) -> Self {
-        Self { address_space_bytes: None, ..Self::pure(wall) }
+        Self { own: None, wall, address_space_bytes: None, ..Self::pure(wall) }
     }
 }
 
@@ -100,8 +111,10 @@ pub enum Ending {
     Exited(i32),
     /// By a signal that was not ours: `SIGABRT`.
     Signal(String),
-    /// Killed at the time limit.
+    /// Killed when it had used up its own time.
     TimeLimit,
+    /// Killed when nobody would wait any longer, though it had time of its own left.
+    WallLimit,
     /// Killed with this many processes alive.
     TooManyProcesses(usize),
     /// Killed after this many bytes of output.
@@ -125,6 +138,10 @@ pub struct Contained {
     pub stderr: Capture,
     /// From start to end.
     pub duration: Duration,
+    /// Its own time, as far as anybody looked: a short run is over before.
+    pub own: Duration,
+    /// The part of it that it spent on a processor.
+    pub ran: Duration,
     /// Processes that were still alive when it had ended, and were killed.
     pub strays: usize,
 }
@@ -132,7 +149,8 @@ pub struct Contained {
 impl Contained {
     fn without_output(ending: Ending, started: Instant) -> Self {
         let (stdout, stderr) = (Capture::default(), Capture::default());
-        Self { ending, stdout, stderr, duration: started.elapsed(), strays: 0 }
+        let (own, ran) = (Duration::ZERO, Duration::ZERO);
+        Self { ending, stdout, stderr, duration: started.elapsed(), own, ran, strays: 0 }
     }
 }
 
@@ -157,9 +175,10 @@ pub fn run(program: &Program, limits: &Limits, stop: &Stop) -> Result<Contained,
     processes::own_group(&mut command);
     let mut supervisor = processes::spawn(&mut command).map_err(GradeError::Sandbox)?;
     let order = Order { program: program.clone(), limits: limits.clone() };
-    let report = talk(&mut supervisor, &order, stop);
+    let answer = talk(&mut supervisor, &order, stop);
     // Whatever happened, it is gone after this, and what it watched with it.
-    let silent = report.is_none();
+    let silent = !matches!(answer, Answer::Report(_));
+    let late = matches!(answer, Answer::Late) && !processes::is_stopped(supervisor.id());
     if silent {
         let _already_dead = supervisor.kill();
     }
@@ -168,33 +187,49 @@ pub fn run(program: &Program, limits: &Limits, stop: &Stop) -> Result<Contained,
     if silent {
         processes::kill_adopted();
     }
-    match report {
+    match answer {
         _ if stop.is_set() => Err(GradeError::Interrupted),
-        Some(contained) => Ok(contained),
-        None => Ok(Contained::without_output(Ending::SupervisorKilled, started)),
+        Answer::Report(contained) => Ok(*contained),
+        // It runs, and the machine does not let it.
+        _ if late => Ok(Contained::without_output(Ending::WallLimit, started)),
+        _ => Ok(Contained::without_output(Ending::SupervisorKilled, started)),
     }
 }
 
-/// Gives the order, waits for the report. `None` if none comes.
-fn talk(supervisor: &mut Child, order: &Order, stop: &Stop) -> Option<Contained> {
-    let mut lifeline = supervisor.stdin.take()?;
-    let stdout = supervisor.stdout.take()?;
-    let mut line = serde_json::to_vec(order).ok()?;
+/// What came of an order.
+enum Answer {
+    Report(Box<Contained>),
+    /// The supervisor ended without a report.
+    Silence,
+    /// It neither ended nor reported.
+    Late,
+}
+
+/// Gives the order, waits for the report.
+fn talk(supervisor: &mut Child, order: &Order, stop: &Stop) -> Answer {
+    let (Some(mut lifeline), Some(stdout)) = (supervisor.stdin.take(), supervisor.stdout.take())
+    else {
+        return Answer::Silence;
+    };
+    let Ok(mut line) = serde_json::to_vec(order) else { return Answer::Silence };
     line.push(b'\n');
-    lifeline.write_all(&line).ok()?;
+    if lifeline.write_all(&line).is_err() {
+        return Answer::Silence;
+    }
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || {
         let mut text = String::new();
         let read = std::io::BufReader::new(stdout.take(REPORT_BYTES)).read_line(&mut text);
-        let _nobody_waits = sender.send(read.ok().and_then(|_| serde_json::from_str(&text).ok()));
+        let report = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+        let _nobody_waits = sender.send(report.map_or(Answer::Silence, Answer::Report));
     });
     let mut lifeline = Some(lifeline);
     let mut deadline = Instant::now() + order.limits.wall + GRACE;
     loop {
         match receiver.recv_timeout(TICK) {
-            Ok(report) => return report,
-            Err(RecvTimeoutError::Disconnected) => return None,
-            Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => return None,
+            Ok(answer) => return answer,
+            Err(RecvTimeoutError::Disconnected) => return Answer::Silence,
+            Err(RecvTimeoutError::Timeout) if Instant::now() > deadline => return Answer::Late,
             Err(RecvTimeoutError::Timeout) => {}
         }
         if stop.is_set() && lifeline.take().is_some() {

@@ -29,6 +29,8 @@ fn verdict_of(check: &Check, ending: Ending, stdout: &str, stderr: &str) -> Chec
         stdout: Capture::whole(stdout),
         stderr: Capture::whole(stderr),
         duration: Duration::ZERO,
+        own: Duration::from_millis(400),
+        ran: Duration::ZERO,
         strays: 0,
     };
     judge(check, &limits, &contained, &context())
@@ -84,17 +86,20 @@ fn trouble_that_a_check_reports_is_no_failure() {
 }
 
 #[test]
-fn a_live_check_out_of_time_is_the_machines_slowness() {
+fn a_check_that_nobody_waits_for_any_longer_has_no_verdict() {
     let live = Check::of_path("tests::live::task_1_3_is_faster").unwrap();
-    let verdict = verdict_of(&live, Ending::TimeLimit, "", "");
-    assert!(matches!(verdict, CheckVerdict::Unknown(_)), "{verdict:?}");
+    for check in [check(), live] {
+        let verdict = verdict_of(&check, Ending::WallLimit, "", "");
+        let CheckVerdict::Unknown(reason) = verdict else { panic!("{verdict:?}") };
+        assert!(reason.contains("within 45 s, in which the machine gave it 0.4 of its own 3 s"));
+    }
 }
 
 #[test]
-fn a_pure_check_out_of_time_is_the_learners_loop() {
+fn a_check_that_used_up_its_own_time_is_the_learners_loop_or_wait() {
     let failure = failure(Ending::TimeLimit, "", "");
     assert!(failure.timed_out);
-    assert!(failure.message[0].contains("within 3 s"), "{failure:?}");
+    assert!(failure.message[0].contains("within 3 s. It hardly computed"), "{failure:?}");
 }
 
 #[test]

@@ -10,10 +10,12 @@ pub(super) const FLAG: &str = "--grader-confine";
 /// The arguments that [`become_program`] reads, up to the program and its own.
 pub(super) fn arguments(limits: &Limits, quota: &quota::Quota) -> Vec<String> {
     let space = limits.address_space_bytes.unwrap_or(0);
+    let seconds = limits.own.map_or(0, |own| own.as_secs() + 1);
     vec![
         FLAG.into(),
         space.to_string(),
         limits.file_bytes.to_string(),
+        seconds.to_string(),
         std::process::id().to_string(),
         quota.argument(),
     ]
@@ -25,14 +27,16 @@ pub(super) fn become_program(mut arguments: impl Iterator<Item = std::ffi::OsStr
     use std::os::unix::process::CommandExt;
 
     let mut number = || arguments.next()?.to_str()?.parse::<u64>().ok();
-    let (Some(space), Some(file), Some(parent)) = (number(), number(), number()) else {
+    let (Some(space), Some(file), Some(seconds), Some(parent)) =
+        (number(), number(), number(), number())
+    else {
         return format!("{FLAG} is for the grader's own use");
     };
     let quota = arguments.next().unwrap_or_default();
     if let Err(reason) = quota::join(&quota.to_string_lossy()) {
         return format!("cannot limit the processes of a check: {reason}");
     }
-    if let Err(error) = set_limits(space, file) {
+    if let Err(error) = set_limits(space, file, seconds) {
         return format!("cannot set the limits of a check: {error}");
     }
     // A session of its own: no terminal to read from, and a process group to be killed by.
@@ -52,7 +56,7 @@ pub(super) fn become_program(_: impl Iterator<Item = std::ffi::OsString>) -> Str
 }
 
 #[cfg(unix)]
-fn set_limits(space: u64, file: u64) -> nix::Result<()> {
+fn set_limits(space: u64, file: u64, seconds: u64) -> nix::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
     let lower = |resource, wanted: u64| {
@@ -65,6 +69,10 @@ fn set_limits(space: u64, file: u64) -> nix::Result<()> {
     // Other systems have the name without the meaning.
     if cfg!(target_os = "linux") && space > 0 {
         lower(Resource::RLIMIT_AS, space)?;
+    }
+    // Linux lets the supervisor look at what a check computes. Elsewhere the kernel ends one that computes for too long.
+    if !cfg!(target_os = "linux") && seconds > 0 {
+        lower(Resource::RLIMIT_CPU, seconds)?;
     }
     Ok(())
 }

@@ -6,10 +6,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::own_time::OwnTime;
 use super::quota::Quota;
 use super::supervise::{NOT_STARTED, NOT_STARTED_STATUS};
 use super::{Capture, Contained, Ending, Limits, Program, TICK, confine, processes};
 
+/// How often the processes of a program are looked at. Reading `/proc` costs a millisecond or more.
+const LOOK: Duration = Duration::from_millis(50);
 /// How long the output streams may stay open after the last process was killed.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -44,9 +47,16 @@ pub(super) fn contain(
     let output = Output::of(&mut child, limits.kept_bytes);
     let id = child.id();
     let ended = processes::await_exit(child, mode == Mode::Supervised);
-    let ending = watch(&ended, limits, mode, &output, started, stopped);
+    let mut clock = OwnTime::default();
+    let ending = watch(&ended, limits, mode, &output, &mut clock, stopped);
     let duration = started.elapsed();
+    let has_ended = matches!(ending, Ending::Exited(_) | Ending::Signal(_));
     let strays = match mode {
+        Mode::Supervised
+            if has_ended && processes::nobody_is_left(&ended) && quota.members().is_empty() =>
+        {
+            0
+        }
         Mode::Supervised => processes::sweep(|| quota.members()),
         Mode::Plain => {
             processes::kill_group(id);
@@ -60,9 +70,12 @@ pub(super) fn contain(
         (Ending::Exited(NOT_STARTED_STATUS), Some(reason)) => {
             Ending::NotStarted(reason.trim().to_owned())
         }
+        // Where nobody looks, the kernel counts what it computes: see `confine`.
+        (Ending::Signal(signal), _) if signal == "SIGXCPU" => Ending::TimeLimit,
         (ending, _) => ending,
     };
-    Contained { ending, stdout, stderr, duration, strays }
+    let (own, ran) = (clock.own(), clock.ran());
+    Contained { ending, stdout, stderr, duration, own, ran, strays }
 }
 
 fn command(program: &Program, limits: &Limits, mode: Mode, quota: &Quota) -> Command {
@@ -88,9 +101,11 @@ fn watch(
     limits: &Limits,
     mode: Mode,
     output: &Output,
-    started: Instant,
+    clock: &mut OwnTime,
     stopped: &dyn Fn() -> bool,
 ) -> Ending {
+    let started = Instant::now();
+    let mut looked = started;
     loop {
         match ended.recv_timeout(TICK) {
             Ok(status) => return ending(status),
@@ -100,18 +115,25 @@ fn watch(
         if stopped() {
             return Ending::Stopped;
         }
-        if started.elapsed() > limits.wall {
-            return Ending::TimeLimit;
-        }
         let seen = output.seen.load(Ordering::Relaxed);
         if seen > limits.flood_bytes {
             return Ending::Flood(seen);
         }
-        if mode == Mode::Supervised {
-            let alive = processes::descendants().len();
-            if alive > limits.processes {
-                return Ending::TooManyProcesses(alive);
-            }
+        let now = Instant::now();
+        if now - started > limits.wall {
+            return Ending::WallLimit;
+        }
+        if mode == Mode::Plain || now - looked < LOOK {
+            continue;
+        }
+        let Some((alive, look)) = processes::look() else { continue };
+        if alive > limits.processes {
+            return Ending::TooManyProcesses(alive);
+        }
+        clock.advance(now - looked, look);
+        looked = now;
+        if limits.own.is_some_and(|limit| clock.own() > limit) {
+            return Ending::TimeLimit;
         }
     }
 }

@@ -3,8 +3,13 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+use super::linux;
+use super::own_time::Look;
 
 /// Most rounds of freezing and killing before a supervisor gives up.
 const SWEEPS: usize = 200;
@@ -12,7 +17,9 @@ const SWEEPS: usize = 200;
 /// missed by one reading.
 const EMPTY_ROUNDS: usize = 3;
 /// Pause between rounds.
-const PAUSE: std::time::Duration = std::time::Duration::from_millis(2);
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long the thread that waits for children may take to find that there are none.
+const LAST_WAIT: Duration = Duration::from_millis(20);
 
 /// Children that this process started itself. Held while one is being started, so that nobody takes it for
 /// a stranger.
@@ -57,15 +64,20 @@ pub(crate) fn kill_group(leader: u32) {
 /// Makes this process the parent of every descendant whose own parent dies.
 pub(super) fn adopt_orphans() {
     #[cfg(target_os = "linux")]
+    let _only_detached_processes_escape = nix::sys::prctl::set_child_subreaper(true);
+}
+
+/// Remembers all children as our own: they came with `exec`, from a shell perhaps, and are not ours to kill.
+pub(super) fn spare_children() {
+    #[cfg(target_os = "linux")]
     {
-        let _only_detached_processes_escape = nix::sys::prctl::set_child_subreaper(true);
-        // Whoever is a child already came with `exec`, from a shell perhaps, and is not ours to kill.
         let before = linux::children();
         own().extend(before);
     }
 }
 
-/// Waits for a child in a thread. With `reap_all`, also for every orphan that this process adopts.
+/// Waits for a child in a thread. With `reap_all`, also for every orphan that this process adopts; the channel closes when
+/// the last is gone.
 pub(super) fn await_exit(mut child: Child, reap_all: bool) -> Receiver<ExitStatus> {
     let (sender, receiver) = sync_channel(1);
     std::thread::spawn(move || {
@@ -89,8 +101,13 @@ fn reap_every_child(main: u32, sender: &std::sync::mpsc::SyncSender<ExitStatus>)
     use nix::sys::wait::{WaitStatus, waitpid};
     use std::os::unix::process::ExitStatusExt;
 
+    // Children of every kind: also those whose end is told by another signal, or by none.
+    #[cfg(target_os = "linux")]
+    let kinds = Some(nix::sys::wait::WaitPidFlag::__WALL);
+    #[cfg(not(target_os = "linux"))]
+    let kinds = None;
     loop {
-        let (pid, raw) = match waitpid(None, None) {
+        let (pid, raw) = match waitpid(None, kinds) {
             Ok(WaitStatus::Exited(pid, code)) => (pid, (code & 0xff) << 8),
             Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, signal as i32),
             Ok(_) | Err(Errno::EINTR) => continue,
@@ -102,16 +119,36 @@ fn reap_every_child(main: u32, sender: &std::sync::mpsc::SyncSender<ExitStatus>)
     }
 }
 
-/// Every living process below this one.
-#[cfg(target_os = "linux")]
-pub(super) fn descendants() -> Vec<u32> {
-    linux::below(std::process::id())
+/// Whether nobody descends from this process any more, by the kernel's own word: it adopts every orphan, and a wait
+/// for any child has just found none (the channel of [`await_exit`] closed). No reading of `/proc` is as sure.
+pub(super) fn nobody_is_left(ended: &Receiver<ExitStatus>) -> bool {
+    #[cfg(target_os = "linux")]
+    let adopts = nix::sys::prctl::get_child_subreaper() == Ok(true);
+    #[cfg(not(target_os = "linux"))]
+    let adopts = false;
+    adopts && matches!(ended.recv_timeout(LAST_WAIT), Err(RecvTimeoutError::Disconnected))
 }
 
-/// None are known: process groups are all there is.
-#[cfg(not(target_os = "linux"))]
-pub(super) fn descendants() -> Vec<u32> {
-    Vec::new()
+/// How many processes there are below this one, and what they did with their time; `None` where only process groups
+/// are known.
+pub(super) fn look() -> Option<(usize, Look)> {
+    #[cfg(target_os = "linux")]
+    let seen = Some(linux::look());
+    #[cfg(not(target_os = "linux"))]
+    let seen = None;
+    seen
+}
+
+/// Whether a process was stopped by a signal and not yet continued.
+pub(super) fn is_stopped(id: u32) -> bool {
+    #[cfg(target_os = "linux")]
+    let stopped = linux::Stat::of(id).is_some_and(|stat| stat.is_stopped());
+    #[cfg(not(target_os = "linux"))]
+    let stopped = {
+        let _nobody_says = id;
+        false
+    };
+    stopped
 }
 
 /// Kills every descendant and every one of `members`, and says how many there were. They are frozen first, so
@@ -119,7 +156,7 @@ pub(super) fn descendants() -> Vec<u32> {
 #[cfg(target_os = "linux")]
 pub(super) fn sweep(members: impl Fn() -> Vec<u32>) -> usize {
     kill_all(|| {
-        let mut alive = descendants();
+        let mut alive = linux::below(std::process::id());
         alive.extend(members());
         alive
     })
@@ -185,84 +222,4 @@ fn kill_all(find: impl Fn() -> Vec<u32>) -> usize {
         }
     }
     known.len()
-}
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use std::collections::{BTreeMap, BTreeSet};
-    use std::fs;
-
-    /// Parent of every process that is not a zombie.
-    fn parents() -> BTreeMap<u32, u32> {
-        let Ok(entries) = fs::read_dir("/proc") else { return BTreeMap::new() };
-        let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        ids.filter_map(|id: u32| Some((id, living_parent(id)?))).collect()
-    }
-
-    fn living_parent(id: u32) -> Option<u32> {
-        let stat = Stat::of(id)?;
-        (!matches!(stat.state, 'Z' | 'X')).then_some(stat.parent)
-    }
-
-    /// The process groups of some processes, but not our own.
-    pub(super) fn groups(ids: &[u32]) -> BTreeSet<i32> {
-        let own = nix::unistd::getpgrp().as_raw();
-        let groups = ids.iter().filter_map(|id| Some(Stat::of(*id)?.group));
-        groups.filter(|group| *group > 1 && *group != own).collect()
-    }
-
-    /// The beginning of `/proc/ID/stat`: `id (name) state parent group ...`, where the name may hold anything.
-    struct Stat {
-        state: char,
-        parent: u32,
-        group: i32,
-    }
-
-    impl Stat {
-        fn of(id: u32) -> Option<Self> {
-            let stat = fs::read(format!("/proc/{id}/stat")).ok()?;
-            let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
-            let rest = std::str::from_utf8(&stat[end_of_name + 1..]).ok()?;
-            let mut fields = rest.split_ascii_whitespace();
-            Some(Self {
-                state: fields.next()?.chars().next()?,
-                parent: fields.next()?.parse().ok()?,
-                group: fields.next()?.parse().ok()?,
-            })
-        }
-    }
-
-    /// Every living process below one.
-    pub(super) fn below(root: u32) -> Vec<u32> {
-        let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
-        for (id, parent) in parents() {
-            children.entry(parent).or_default().push(id);
-        }
-        let mut found = vec![root];
-        let mut next = 0;
-        while let Some(parent) = found.get(next) {
-            found.extend(children.remove(parent).unwrap_or_default());
-            next += 1;
-        }
-        found.split_off(1)
-    }
-
-    /// The living children of this process.
-    pub(super) fn children() -> Vec<u32> {
-        let me = std::process::id();
-        parents().into_iter().filter(|(_, parent)| *parent == me).map(|(id, _)| id).collect()
-    }
-
-    /// Waits for dead children that the predicate picks, without blocking.
-    pub(super) fn reap(picks: impl Fn(u32) -> bool) {
-        use nix::sys::wait::{Id, WaitPidFlag, waitid};
-
-        let zombies = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ids = zombies.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-        for id in ids.filter(|id| u32::try_from(*id).is_ok_and(&picks)) {
-            // Fails at once for what is no child of ours.
-            let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG;
-            let _not_a_child = waitid(Id::Pid(nix::unistd::Pid::from_raw(id)), flags);
-        }
-    }
 }

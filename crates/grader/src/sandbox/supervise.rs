@@ -39,6 +39,7 @@ pub fn maybe_run_supervisor() {
     }
     if cfg!(unix) {
         super::processes::adopt_orphans();
+        super::processes::spare_children();
         AVAILABLE.store(true, Ordering::Relaxed);
     }
 }

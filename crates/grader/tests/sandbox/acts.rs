@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Command, Stdio};
+use std::sync::{Barrier, Mutex};
 use std::time::Duration;
 
 use nix::sys::signal::{SigHandler, Signal, kill};
@@ -21,6 +22,19 @@ pub(crate) fn play(act: &str) {
         "busy" => loop {
             std::hint::black_box(());
         },
+        "deadlock" => deadlock(),
+        // The parent waits for a child that never ends.
+        "parent-of-busy" => drop(again("busy").status()),
+        // One child after the other, each too short to be seen.
+        "breeder" => loop {
+            let _short = again("well-behaved").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        },
+        "work" => work(Duration::from_millis(600)),
+        // What a busy neighbour does, in a session and so in a scheduling group of its own.
+        "neighbour" => {
+            setsid().expect("a new session");
+            work(LONG);
+        }
         "deaf" => {
             ignore_polite_signals();
             std::thread::sleep(LONG);
@@ -75,6 +89,34 @@ fn again(act: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.env("ACT", act);
     command
+}
+
+/// Two threads that each wait for what the other holds.
+fn deadlock() {
+    let (mine, yours) = (Mutex::new(()), Mutex::new(()));
+    let both_hold_one = Barrier::new(2);
+    let take = |first: &Mutex<()>, second: &Mutex<()>| {
+        let _held = first.lock().expect("not poisoned");
+        both_hold_one.wait();
+        drop(second.lock().expect("not poisoned"));
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| take(&mine, &yours));
+        scope.spawn(|| take(&yours, &mine));
+    });
+}
+
+/// Computes for so much processor time.
+fn work(long: Duration) {
+    use nix::time::{ClockId, clock_gettime};
+
+    let ran = || {
+        let clock = ClockId::CLOCK_PROCESS_CPUTIME_ID;
+        Duration::from(clock_gettime(clock).expect("a clock of every system"))
+    };
+    while ran() < long {
+        (0..10_000).for_each(|number| _ = std::hint::black_box(number));
+    }
 }
 
 #[allow(unconditional_recursion, reason = "it is the act")]

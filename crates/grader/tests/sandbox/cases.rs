@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::process::{Command, Stdio};
+use std::num::NonZero;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use grader::sandbox::{Contained, Ending, Limits, Program};
 use grader::{GradeError, Stop, sandbox};
 
-const WALL: Duration = Duration::from_secs(2);
 /// How long leftovers of a killed grader may take to go.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -16,9 +16,15 @@ type Case = (&'static str, fn(&str));
 
 const CASES: &[Case] = &[
     ("a_well_behaved_program_is_heard", heard),
-    ("a_sleeper_is_ended_at_its_time_limit", |mark| timed_out("sleep", mark)),
-    ("a_busy_loop_is_ended_at_its_time_limit", |mark| timed_out("busy", mark)),
-    ("a_program_deaf_to_signals_is_ended", |mark| timed_out("deaf", mark)),
+    ("a_sleeper_is_ended_at_its_time_limit", |mark| waits("sleep", mark)),
+    ("a_deadlock_is_ended_at_its_time_limit", |mark| waits("deadlock", mark)),
+    ("a_busy_loop_is_ended_at_its_time_limit", |mark| computes("busy", mark)),
+    ("a_childs_loop_counts_as_its_parents", |mark| computes("parent-of-busy", mark)),
+    ("children_too_short_to_be_seen_count", |mark| _ = timed_out("breeder", mark)),
+    ("a_program_deaf_to_signals_is_ended", |mark| waits("deaf", mark)),
+    ("busy_neighbours_do_not_use_up_its_time", starved),
+    ("a_loop_among_busy_neighbours_is_not_waited_for_for_ever", starved_loop),
+    ("a_sleeper_among_busy_neighbours_still_uses_its_time", starved_sleeper),
     ("a_panic_is_its_status", |mark| ends("panic", mark, &Ending::Exited(101))),
     ("an_exit_is_its_status", |mark| ends("exit", mark, &Ending::Exited(0))),
     ("an_abort_is_its_signal", |mark| ends("abort", mark, &signal("SIGABRT"))),
@@ -67,11 +73,11 @@ pub(crate) fn run_all() {
 }
 
 /// Runs an act in the sandbox.
-pub(crate) fn run(act: &str, wall: Duration, mark: &str) -> Contained {
-    contained(act, wall, mark, &Stop::new()).expect("the sandbox works")
+pub(crate) fn run(act: &str, own: Duration, mark: &str) -> Contained {
+    contained(act, &Limits::pure(own), mark, &Stop::new()).expect("the sandbox works")
 }
 
-fn contained(act: &str, wall: Duration, mark: &str, stop: &Stop) -> Result<Contained, GradeError> {
+fn contained(act: &str, limits: &Limits, mark: &str, stop: &Stop) -> Result<Contained, GradeError> {
     let here = tempfile::tempdir().expect("a folder");
     let path = std::env::current_exe().expect("a path");
     let mut env = BTreeMap::from([("ACT", act), ("MARK", mark)]);
@@ -79,7 +85,7 @@ fn contained(act: &str, wall: Duration, mark: &str, stop: &Stop) -> Result<Conta
     env.insert("PATH", &search);
     let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     let program = Program { path, args: Vec::new(), env, dir: here.path().into() };
-    sandbox::run(&program, &Limits::pure(wall), stop)
+    sandbox::run(&program, limits, stop)
 }
 
 /// Living processes with a mark in their environment.
@@ -100,20 +106,90 @@ fn signal(name: &str) -> Ending {
 }
 
 fn ends(act: &str, mark: &str, ending: &Ending) {
-    assert_eq!(run(act, WALL, mark).ending, *ending);
+    assert_eq!(run(act, OWN, mark).ending, *ending);
 }
 
 fn heard(mark: &str) {
-    let contained = run("well-behaved", WALL, mark);
+    let contained = run("well-behaved", OWN, mark);
     assert_eq!(contained.ending, Ending::Exited(0));
     assert_eq!(contained.stdout.head, "to standard output\n");
     assert_eq!(contained.stderr.head, "to standard error\n");
     assert_eq!(contained.strays, 0);
 }
 
-fn timed_out(act: &str, mark: &str) {
-    let contained = run(act, Duration::from_millis(500), mark);
+/// Its own time in these cases.
+const OWN: Duration = Duration::from_secs(1);
+
+fn timed_out(act: &str, mark: &str) -> Contained {
+    let contained = run(act, OWN, mark);
     assert_eq!(contained.ending, Ending::TimeLimit);
+    assert!(contained.own > OWN, "{contained:?}");
+    contained
+}
+
+fn waits(act: &str, mark: &str) {
+    let ran = timed_out(act, mark).ran;
+    assert!(ran < OWN / 4, "it ran for {ran:?}");
+}
+
+fn computes(act: &str, mark: &str) {
+    let ran = timed_out(act, mark).ran;
+    assert!(ran > OWN * 3 / 4, "it ran for {ran:?}");
+}
+
+/// Processes that leave little of each processor to others.
+struct Neighbours(Vec<Child>);
+
+/// How many, for each processor.
+const CROWD: usize = 6;
+
+impl Neighbours {
+    fn start() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let start = |_| {
+            let mut neighbour = Command::new("/proc/self/exe");
+            neighbour.env("ACT", "neighbour").stdin(Stdio::null()).spawn().expect("a neighbour")
+        };
+        Self((0..CROWD * processors).map(start).collect())
+    }
+}
+
+impl Drop for Neighbours {
+    fn drop(&mut self) {
+        for neighbour in &mut self.0 {
+            let _ended_by_itself = neighbour.kill();
+            let _gone = neighbour.wait();
+        }
+    }
+}
+
+fn starved(mark: &str) {
+    let _neighbours = Neighbours::start();
+    // It needs 0.6 s of a processor.
+    let contained = run("work", OWN, mark);
+    println!("  {:?} of its own in {:?}", contained.own, contained.duration);
+    assert_eq!(contained.ending, Ending::Exited(0));
+    if contained.duration < OWN {
+        println!("  skipped: this machine left it more than half a processor");
+    }
+}
+
+fn starved_loop(mark: &str) {
+    let _neighbours = Neighbours::start();
+    let limits = Limits { wall: OWN * 2, ..Limits::pure(OWN) };
+    let contained = contained("busy", &limits, mark, &Stop::new()).expect("the sandbox works");
+    println!("  {:?} of its own in {:?}", contained.own, contained.duration);
+    if contained.ending == Ending::TimeLimit {
+        println!("  skipped: this machine left it more than half a processor");
+        return;
+    }
+    assert_eq!(contained.ending, Ending::WallLimit);
+    assert!(contained.own < OWN, "{contained:?}");
+}
+
+fn starved_sleeper(mark: &str) {
+    let _neighbours = Neighbours::start();
+    waits("sleep", mark);
 }
 
 fn overflow(mark: &str) {
@@ -182,7 +258,8 @@ fn stopped(mark: &str) {
         std::thread::sleep(Duration::from_millis(300));
         setter.set();
     });
-    let outcome = contained("daemonise-and-hang", Duration::from_secs(60), mark, &stop);
+    let outcome =
+        contained("daemonise-and-hang", &Limits::pure(Duration::from_secs(60)), mark, &stop);
     thread.join().expect("it only sleeps");
     assert!(matches!(outcome, Err(GradeError::Interrupted)), "{outcome:?}");
     assert!(started.elapsed() < SOON);
@@ -195,7 +272,7 @@ fn missing(mark: &str) {
         env: BTreeMap::from([("MARK".to_owned(), mark.to_owned())]),
         dir: std::env::temp_dir(),
     };
-    let contained = sandbox::run(&program, &Limits::pure(WALL), &Stop::new()).expect("a report");
+    let contained = sandbox::run(&program, &Limits::pure(OWN), &Stop::new()).expect("a report");
     let Ending::NotStarted(reason) = contained.ending else { panic!("{contained:?}") };
     assert!(reason.contains("No such file"), "{reason}");
 }
