@@ -17,7 +17,8 @@ pub enum Kind {
     Sglang,
     /// Hugging Face's text-generation-inference, version 3.
     Tgi,
-    /// TensorRT-LLM's `trtllm-serve`, PyTorch backend, with `return_perf_metrics: true`.
+    /// TensorRT-LLM's `trtllm-serve`, PyTorch backend, with `return_perf_metrics: true` and
+    /// `enable_iter_perf_stats: true`. Its gauges move when a request **ends**: they are as old as that.
     TensorRtLlm,
     /// DeepSpeed-MII's OpenAI server, which has no metrics page at all.
     DeepSpeedMii,
@@ -113,8 +114,8 @@ impl Kind {
             Self::Engine => Evidence::Recorded("0.1.0"),
             Self::Vllm => Evidence::Recorded("0.32.0"),
             Self::Sglang => Evidence::Source("0.5.23"),
-            Self::Tgi => Evidence::Source("3.3"),
-            Self::TensorRtLlm => Evidence::Source("1.2"),
+            Self::Tgi => Evidence::Source("3"),
+            Self::TensorRtLlm => Evidence::Source("main of 2026"),
             Self::DeepSpeedMii => Evidence::Source("0.3.3"),
             Self::LlamaCpp => Evidence::Recorded("b11549"),
         }

@@ -9,12 +9,16 @@
 //! error makes no new [`routing::Scrape`]. So the one before grows old, and whoever treats old scrapes as saturated
 //! treats a renamed metric the same way.
 
+mod detect;
 mod dialect;
 mod kind;
 mod lora;
+mod models;
 mod read;
 mod scan;
 
+pub use detect::{detect_models, detect_page};
 pub use kind::{Evidence, Kind, LABEL, Routes, UnknownKind};
 pub use lora::{Lora, MAX_ADAPTERS};
+pub use models::{BodyError, MAX_MODELS, Model, read_max_context, read_models};
 pub use read::{MAX_PAGE_BYTES, MAX_QUOTED_CHARS, ReadError, Reading, UNSAID_KV_USAGE, read};

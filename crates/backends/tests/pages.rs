@@ -1,11 +1,97 @@
 //! The adapters on pages that real servers printed, and on pages made from their sources.
 
-use backends::{Kind, ReadError, read};
+use backends::{Kind, Lora, ReadError, Reading, detect_page, read};
 use protocol::scrape::Page;
 
 const VLLM: &str = include_str!("../../server/tests/golden/vllm-0.32.0/metrics-after-load.txt");
 const ENGINE: &str = include_str!("recorded/engine-0.1.0-load.txt");
 const LLAMA_CPP: &str = include_str!("recorded/llama.cpp-b11549-load.txt");
+const SGLANG: &str = include_str!("made/sglang-0.5.23.txt");
+const TENSORRT_LLM: &str = include_str!("made/trtllm.txt");
+const TENSORRT_LLM_FRESH: &str = include_str!("made/trtllm-fresh.txt");
+const TGI: &str = include_str!("made/tgi-3.txt");
+
+/// Every page that we have, and whose it is.
+const PAGES: [(Kind, &str); 7] = [
+    (Kind::Vllm, VLLM),
+    (Kind::Vllm, ENGINE),
+    (Kind::LlamaCpp, LLAMA_CPP),
+    (Kind::Sglang, SGLANG),
+    (Kind::TensorRtLlm, TENSORRT_LLM),
+    (Kind::TensorRtLlm, TENSORRT_LLM_FRESH),
+    (Kind::Tgi, TGI),
+];
+
+#[test]
+fn every_page_is_known_by_its_names() {
+    for (kind, page) in PAGES {
+        assert_eq!(detect_page(page), Some(kind));
+    }
+    assert_eq!(detect_page("# TYPE up gauge\nup 1\n"), None);
+}
+
+#[test]
+fn a_page_of_another_server_is_an_error_and_not_an_idle_server() {
+    for (kind, page) in PAGES {
+        assert!(read(kind, page).is_ok(), "{kind}");
+    }
+    assert!(matches!(read(Kind::Vllm, SGLANG), Err(ReadError::Missing { declared: false, .. })));
+    assert!(matches!(read(Kind::LlamaCpp, VLLM), Err(ReadError::Missing { .. })));
+}
+
+#[test]
+fn sglangs_parts_by_priority_and_its_ranks_are_not_counted_twice() {
+    let reading = read(Kind::Sglang, SGLANG).unwrap();
+    assert_eq!(
+        (reading.waiting, reading.running, reading.kv_usage),
+        (Some(4), Some(20), Some(0.5))
+    );
+    let pool = Lora { slots: Some(8), used: Some(2), ..Lora::default() };
+    assert!(pool.has_room());
+    assert_eq!(reading.lora, Some(pool));
+}
+
+#[test]
+fn a_server_that_has_not_begun_to_say_is_unknown_and_one_that_stopped_is_an_error() {
+    assert_eq!(read(Kind::TensorRtLlm, TENSORRT_LLM_FRESH), Ok(Reading::default()));
+    // Requests have ended, and no gauge was ever set: `enable_iter_perf_stats` is off.
+    let success = "trtllm_request_success_total{finished_reason=\"stop\"} 31.0\n";
+    let error = read(Kind::TensorRtLlm, &format!("{TENSORRT_LLM_FRESH}{success}")).unwrap_err();
+    let expected = "tensorrt-llm: no sample of trtllm_num_requests_waiting on the page, \
+                    though its type is declared";
+    assert_eq!(error.to_string(), expected);
+    // One of the gauges went away.
+    let page = TGI.replace("\ntgi_queue_size 1", "");
+    assert!(matches!(
+        read(Kind::Tgi, &page),
+        Err(ReadError::Missing { name: "tgi_queue_size", .. })
+    ));
+}
+
+#[test]
+fn tensorrt_llm_and_tgi_say_their_load() {
+    let reading = read(Kind::TensorRtLlm, TENSORRT_LLM).unwrap();
+    assert_eq!(
+        (reading.waiting, reading.running, reading.kv_usage),
+        (Some(5), Some(17), Some(0.625))
+    );
+    let reading = read(Kind::Tgi, TGI).unwrap();
+    assert_eq!((reading.waiting, reading.running, reading.kv_usage), (Some(1), Some(3), None));
+}
+
+#[test]
+fn of_vllms_adapters_the_newest_sample_counts() {
+    let info = |running: &str, at: &str| {
+        format!(
+            "vllm:lora_requests_info{{max_lora=\"2\",running_lora_adapters=\"{running}\",waiting_lora_adapters=\"b\"}} {at}\n"
+        )
+    };
+    let page = VLLM.to_owned() + &info("a,c", "1.789828498802105e+09") + &info("a", "1.7e+09");
+    let lora = read(Kind::Vllm, &page).unwrap().lora.unwrap();
+    assert!(lora.runs("a") && lora.runs("c") && !lora.runs("b"));
+    assert_eq!((lora.slots, lora.waiting.as_slice()), (Some(2), &["b".to_owned()][..]));
+    assert!(!lora.has_room());
+}
 
 #[test]
 fn vllms_page_after_a_load_test_says_idle() {
