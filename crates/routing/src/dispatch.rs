@@ -1,0 +1,78 @@
+//! Who decides what happens to every request: the seam between a router's sockets and its rules.
+
+use std::time::Duration;
+
+use crate::{Action, Arrival, EndpointId, Event, RequestKey, Scrape};
+
+/// All that a router decides.
+///
+/// A shell owns the sockets and the clock. It may hold one of these behind a lock and share it among threads: a call
+/// takes a microsecond, and never waits.
+pub trait Dispatch: Send {
+    /// Something happened to a request. `about` is what was said when it arrived, each time.
+    ///
+    /// A request ends with [`Action::Refuse`], [`Action::CutOff`], the [`Event::Finished`] of the attempt that is
+    /// relayed, or [`Event::ClientGone`]; its key is then free.
+    fn on(
+        &mut self,
+        request: RequestKey,
+        about: &Arrival<'_>,
+        event: Event,
+        now: Duration,
+        orders: &mut Orders,
+    );
+
+    /// These endpoints are ready, and no others. One that is missing gets nothing new; what it works on goes on.
+    fn set_ready(&mut self, endpoints: &[EndpointId], now: Duration, orders: &mut Orders);
+
+    /// What an endpoint said of itself.
+    fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape);
+
+    /// Take no new requests; end those that wait as usual.
+    fn drain(&mut self);
+
+    /// Whether prompts are looked at. Finding them costs time.
+    fn reads_prompt(&self) -> bool;
+
+    /// What was counted so far, and how things are now.
+    fn counts(&self) -> Counts;
+}
+
+/// What a call of [`Dispatch`] wants done. Kept by the shell and used again, so that no call has to allocate.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// For the request that the event was of, in this order.
+    pub actions: Vec<Action>,
+    /// Requests that wait, and are told [`Event::Turn`] next.
+    pub turns: Vec<RequestKey>,
+}
+
+impl Orders {
+    /// One more for the request that the event was of.
+    pub fn push(&mut self, action: Action) {
+        self.actions.push(action);
+    }
+}
+
+/// Counters since the start, and gauges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Attempts that followed on a failed one.
+    pub retries: u64,
+    /// Failed attempts that were not followed by another, for want of budget.
+    pub retries_denied: u64,
+    /// Second attempts beside a slow first one.
+    pub hedges: u64,
+    /// Hedges that were relayed.
+    pub hedges_won: u64,
+    /// Endpoints ejected.
+    pub ejections: u64,
+    /// Requests that wait in the queue now.
+    pub queued: u32,
+    /// Attempts under way now.
+    pub in_flight: u32,
+    /// Endpoints that are ready now.
+    pub ready: u32,
+    /// Ready endpoints that are ejected now.
+    pub ejected: u32,
+}
