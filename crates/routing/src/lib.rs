@@ -3,8 +3,10 @@
 //! Pure: no I/O, no clock, no thread; time is a `Duration` since the router started. A [`Policy`] runs unchanged in
 //! the simulator, in the live router, and behind Envoy's endpoint-picker protocol. A [`Dispatch`] decides all the rest
 //! of what happens to a request: when it starts, where again, who is left alone. Knows no transport, no backend's
-//! dialect, and no answer of a lab: [`RoundRobin`] is the baseline.
+//! dialect, and no answer of a lab: [`RoundRobin`] and [`Direct`] are the
+//! baselines.
 
+mod direct;
 mod dispatch;
 mod endpoint;
 mod exchange;
@@ -15,6 +17,7 @@ mod request;
 mod round_robin;
 mod signals;
 
+pub use direct::Direct;
 pub use dispatch::{Counts, Dispatch, Orders};
 pub use endpoint::{EndpointId, EndpointView};
 pub use exchange::{Action, Arrival, Attempt, Event, Failure, Reason, Refusal, RequestKey};

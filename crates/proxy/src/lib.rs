@@ -1,0 +1,48 @@
+//! A router's data plane: HTTP/1.1 from a client's socket to an endpoint's and back, with as little in between as can be.
+//!
+//! What happens to a request is not decided here but by a [`routing::Dispatch`]; this is the shell around it that owns
+//! sockets and the clock. Each thread has a runtime, a listener and connections to endpoints of its own; who decides is shared.
+//! A request is read whole, so that it can be sent again; an answer is passed on as it comes. Knows no policy and no
+//! backend's dialect but for one default.
+
+mod answer;
+mod attempt;
+mod chunked;
+mod client;
+mod facts;
+mod forward;
+mod limits;
+mod metrics;
+mod pool;
+mod relay;
+mod request;
+mod response;
+mod server;
+mod shared;
+mod watch;
+mod worker;
+
+use std::io;
+use std::net::SocketAddr;
+
+pub use facts::Facts;
+pub use limits::Limits;
+pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER};
+pub use server::{Membership, Router, Settings};
+pub use watch::{Reading, Watching};
+
+/// Why a router does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum ProxyError {
+    /// It cannot listen there.
+    #[error("cannot listen on {address}: {cause}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        cause: io::Error,
+    },
+    /// A thread cannot be started.
+    #[error("a thread cannot be started: {0}")]
+    Thread(io::Error),
+}

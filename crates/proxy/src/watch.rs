@@ -1,0 +1,111 @@
+//! Asks each endpoint again and again whether it is well, and how loaded it is.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use protocol::scrape::Page;
+use routing::{EndpointId, Scrape, Signals};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use crate::limits::MAX_PAGE;
+use crate::response::{Body, ResponseHead};
+use crate::shared::{Endpoint, Shared};
+
+/// Makes signals of an endpoint's metrics page; `None` where the page does not say.
+pub type Reading = Arc<dyn Fn(&str) -> Option<Signals> + Send + Sync>;
+
+/// How endpoints are watched.
+#[derive(Clone)]
+pub struct Watching {
+    /// From one look to the next.
+    pub every: Duration,
+    /// How long an endpoint may take to answer.
+    pub timeout: Duration,
+    /// The path that says 200 when the endpoint may get requests.
+    pub health: String,
+    /// The path of its metrics page.
+    pub metrics: String,
+    /// What is read from that page.
+    pub reading: Reading,
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        Self {
+            every: Duration::from_millis(500),
+            timeout: Duration::from_secs(2),
+            health: "/health".to_owned(),
+            metrics: "/metrics".to_owned(),
+            reading: Arc::new(vllm),
+        }
+    }
+}
+
+/// Signals from vLLM's page.
+fn vllm(page: &str) -> Option<Signals> {
+    let page = Page::parse(page).ok()?;
+    Some(Signals {
+        waiting: page.total("vllm:num_requests_waiting")? as u32,
+        running: page.total("vllm:num_requests_running")? as u32,
+        kv_usage: page.total("vllm:kv_cache_usage_perc").unwrap_or(0.0),
+    })
+}
+
+/// Looks once at each endpoint, all at the same time, and tells what was seen.
+pub(crate) async fn look(shared: &Arc<Shared>, members: &[Arc<Endpoint>], watching: &Watching) {
+    let mut looks = JoinSet::new();
+    for endpoint in members {
+        let (shared, endpoint, watching) = (shared.clone(), endpoint.clone(), watching.clone());
+        looks.spawn(async move {
+            let well = get(endpoint.address, &watching.health, watching.timeout).await;
+            let well = well.is_some_and(|(status, _)| status == 200);
+            if well
+                && let Some((200, page)) =
+                    get(endpoint.address, &watching.metrics, watching.timeout).await
+                && let Some(signals) = (watching.reading)(&page)
+            {
+                shared.set_scrape(endpoint.id, Scrape { signals, at: shared.now() });
+            }
+            well.then_some(endpoint.id)
+        });
+    }
+    let mut ready: Vec<EndpointId> = looks.join_all().await.into_iter().flatten().collect();
+    ready.sort_unstable();
+    shared.set_ready(&ready);
+}
+
+/// A page, on a connection of its own.
+async fn get(address: SocketAddr, path: &str, limit: Duration) -> Option<(u16, String)> {
+    let page = async {
+        let mut stream = TcpStream::connect(address).await.ok()?;
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut bytes = Vec::new();
+        let mut piece = vec![0; 16 << 10];
+        let (mut head, mut body) = loop {
+            let count = stream.read(&mut piece).await.ok().filter(|count| *count > 0)?;
+            bytes.extend_from_slice(&piece[..count]);
+            if let Some((head, length)) = ResponseHead::read(&bytes, false).ok()? {
+                break (head, bytes.split_off(length));
+            }
+        };
+        let data = head.body.decode(&mut body).ok()?;
+        body.truncate(data);
+        while !head.body.is_done() && body.len() < MAX_PAGE {
+            let count = stream.read(&mut piece).await.ok()?;
+            if count == 0 {
+                return (head.body == Body::Close)
+                    .then(|| (head.status, String::from_utf8_lossy(&body).into_owned()));
+            }
+            let data = head.body.decode(&mut piece[..count]).ok()?;
+            body.extend_from_slice(&piece[..data]);
+        }
+        Some((head.status, String::from_utf8_lossy(&body).into_owned()))
+    };
+    timeout(limit, page).await.ok().flatten()
+}
