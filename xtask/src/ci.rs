@@ -2,6 +2,7 @@
 
 mod cluster;
 mod commands;
+mod faults;
 mod peers;
 mod steps;
 

@@ -136,7 +136,7 @@ pub(crate) struct GradeArgs {
     /// Live checks on a tiny random model, without any download
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Run the engines of live checks on a cluster: embedded, kind, or a context of your kubeconfig
+    /// Run live checks on a cluster: embedded, kind, or a context of your kubeconfig. A lab may have a default
     #[arg(long, value_name = "CLUSTER")]
     pub(crate) on: Option<String>,
     /// Run live checks again, even those that passed and to which nothing has changed since

@@ -8,6 +8,7 @@ use course::{Course, Lab};
 use grader::{Live, OnCluster, Options, Report, RunLock, Source, State, Stop, Style};
 
 use crate::cli::{GradeArgs, LabArgs};
+use crate::on_cluster::Place;
 use crate::{answers, programs, watch};
 
 /// Carries out `cargo xtask lab ...`; returns the exit status.
@@ -44,8 +45,12 @@ pub(crate) fn grade_once(lab: &Lab, args: &GradeArgs, stop: &Stop) -> Result<Rep
         true => Ok(("tiny".to_owned(), "a tiny random one (--offline)".to_owned())),
         false => programs::lab_model(&lab.root, stop),
     };
-    let launcher = |engine: &Path| programs::on_cluster(lab, args, engine, stop);
-    let on = args.on.as_deref().map(|name| OnCluster { name, launcher: &launcher });
+    let place = args.on.as_deref().or(lab.on.as_deref()).map(|on| Place::new(lab, on, stop));
+    let launcher = |engine: &Path| match &place {
+        Some(place) => place.launcher(engine),
+        None => Err("there is no cluster".to_owned()),
+    };
+    let on = place.as_ref().map(|place| OnCluster { name: place.on(), launcher: &launcher });
     let options = Options {
         source: if args.solution { Source::Solution } else { Source::Learner },
         target: grader::target_dir(&lab.root),
@@ -57,9 +62,7 @@ pub(crate) fn grade_once(lab: &Lab, args: &GradeArgs, stop: &Stop) -> Result<Rep
         quiet: args.json,
     };
     let graded = grader::grade(lab, &options, &state, stop);
-    if let (Some(on), true) = (&args.on, programs::has_cluster(&lab.root)) {
-        programs::sweep_cluster(&lab.root, on);
-    }
+    drop(place);
     let mut report = graded?;
     report.notes.extend(moved_aside);
     if !args.solution && !report.tasks.is_empty() {

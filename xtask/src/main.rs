@@ -7,6 +7,7 @@ mod cli;
 mod doctor;
 mod lab;
 mod map;
+mod on_cluster;
 mod programs;
 mod repo;
 mod watch;

@@ -3,14 +3,13 @@
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use course::Lab;
-use grader::{GradeError, Launcher, Stop, cargo, target_dir};
+use grader::{GradeError, Stop, cargo, target_dir};
 
-use crate::cli::{GradeArgs, ModelCommand};
+use crate::cli::ModelCommand;
 
 /// How often a wait looks at the stop flag.
 const TICK: Duration = Duration::from_millis(50);
@@ -96,7 +95,8 @@ pub(crate) fn cluster_doctor(root: &Path, on: &str, json: bool, stop: &Stop) -> 
     cluster(root, &args, stop)
 }
 
-fn build_cluster(root: &Path, stop: &Stop) -> Result<ExitStatus> {
+/// Builds what drives clusters, and the cluster of this machine.
+pub(crate) fn build_cluster(root: &Path, stop: &Stop) -> Result<ExitStatus> {
     let target = target_dir(root);
     if !target.join("debug/embedded-cluster").exists() {
         anstream::eprintln!("building the cluster: two minutes the first time");
@@ -106,68 +106,11 @@ fn build_cluster(root: &Path, stop: &Stop) -> Result<ExitStatus> {
     run(&mut build, stop)
 }
 
-fn cluster_command(root: &Path) -> Command {
+/// The program that drives clusters.
+pub(crate) fn cluster_command(root: &Path) -> Command {
     let mut command = Command::new(target_dir(root).join("debug/cluster"));
     command.arg("--root").arg(root);
     command
-}
-
-/// Whether the program that drives clusters has been built.
-pub(crate) fn has_cluster(root: &Path) -> bool {
-    target_dir(root).join("debug/cluster").exists()
-}
-
-/// What this run's engines are labelled with.
-fn session() -> String {
-    format!("xtask-{}", std::process::id())
-}
-
-/// Takes away the engines that checks of this run have left on a cluster: those that were interrupted.
-pub(crate) fn sweep_cluster(root: &Path, on: &str) {
-    let mut sweep = cluster_command(root);
-    sweep.args(["sweep", &session(), "--on", on]).stdin(Stdio::null()).stdout(Stdio::null());
-    // A cluster that is gone has nothing left.
-    let _ = sweep.stderr(Stdio::null()).status();
-}
-
-/// Brings the cluster up that `--on` names, and says how to run the lab's engine there.
-pub(crate) fn on_cluster(
-    lab: &Lab,
-    args: &GradeArgs,
-    engine: &Path,
-    stop: &Stop,
-) -> Result<Launcher, String> {
-    let root = &lab.root;
-    let on = args.on.as_deref().unwrap_or("embedded");
-    let no_cluster = |error: anyhow::Error| format!("there is no cluster: {error:#}");
-    if !build_cluster(root, stop).map_err(no_cluster)?.success() {
-        return Err("the cluster's programs could not be built".to_owned());
-    }
-    let mut up = cluster_command(root);
-    // Standard output may be somebody's JSON.
-    up.args(["up", "--on", on]).stdout(Stdio::null());
-    if !run(&mut up, stop).map_err(no_cluster)?.success() {
-        return Err(format!(
-            "cluster {on} did not come up: `cargo xtask cluster up --on {on}` says more"
-        ));
-    }
-    let programs = std::path::absolute(target_dir(root).join("debug"));
-    let programs = programs.map_err(|error| error.to_string())?;
-    let manifest = root.join("solutions").join(&lab.id).join("deploy/engine.yaml");
-    let text = |path: &Path| path.display().to_string();
-    let mut env = vec![
-        ("LAB_ON".to_owned(), on.to_owned()),
-        ("LAB_SESSION".to_owned(), session()),
-        ("LAB_ROOT".to_owned(), text(root)),
-        ("LAB_PROGRAMS".to_owned(), text(&programs)),
-        ("LAB_PROGRAM".to_owned(), text(engine)),
-        ("LAB_MANIFEST".to_owned(), text(&manifest)),
-    ];
-    // A check's home is empty; a kubeconfig and what it runs to log in are not there.
-    for name in ["HOME", "KUBECONFIG"] {
-        env.extend(std::env::var(name).ok().map(|value| (format!("LAB_{name}"), value)));
-    }
-    Ok(Launcher { program: programs.join("cluster-engine"), env })
 }
 
 /// `cargo xtask fault ...`.
@@ -235,7 +178,7 @@ pub(crate) fn run(command: &mut Command, stop: &Stop) -> Result<ExitStatus> {
     wait(&mut child, stop)
 }
 
-fn wait(child: &mut std::process::Child, stop: &Stop) -> Result<ExitStatus> {
+fn wait(child: &mut Child, stop: &Stop) -> Result<ExitStatus> {
     let mut stopped: Option<Instant> = None;
     loop {
         if let Some(status) = child.try_wait()? {

@@ -64,6 +64,14 @@ pub enum ClusterError {
         /// What there is.
         known: String,
     },
+    /// It is not up.
+    #[error("{name} is down: {why}")]
+    Down {
+        /// Which.
+        name: String,
+        /// Why.
+        why: String,
+    },
     /// A cluster of somebody else's is never started or stopped by us.
     #[error("{0:?} is a cluster of yours: the course neither starts nor stops it")]
     NotOurs(String),

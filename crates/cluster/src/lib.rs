@@ -4,20 +4,25 @@
 //! embedded cluster, kind, and a cloud.
 
 mod access;
+mod bed;
 mod capabilities;
+mod environment;
 mod error;
 mod forward;
 mod manifest;
+mod pod;
 mod program;
 mod provider;
+mod session;
 mod target;
-mod workload;
 
 pub use access::{Access, Paths};
+pub use bed::{Bed, BedError};
 pub use capabilities::Capabilities;
+pub use environment::{Environment, EnvironmentError, go_home, variable};
 pub use error::ClusterError;
 pub use forward::Forward;
-pub use manifest::{ManifestError, Run};
+pub use manifest::ManifestError;
 pub use provider::{Lack, Provider, State, provider};
+pub use session::{SESSION_LABEL, Session, sweep};
 pub use target::Target;
-pub use workload::{RUN_LABEL, SESSION_LABEL, Workload, WorkloadError, sweep};

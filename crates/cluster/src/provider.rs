@@ -54,6 +54,16 @@ pub trait Provider {
     /// # Errors
     /// [`ClusterError`]: what was in the way.
     fn load(&self, image: &str, program: &Path) -> Result<(), ClusterError>;
+
+    /// Forgets the images that were loaded under a prefix, like `xtask-7-9` of `xtask-7-9/llm-lab/engine`. Where nobody can, they
+    /// stay until the cluster goes.
+    ///
+    /// # Errors
+    /// [`ClusterError`]: what was in the way.
+    fn forget(&self, prefix: &str) -> Result<(), ClusterError> {
+        let _they_stay = prefix;
+        Ok(())
+    }
 }
 
 /// The provider of a target.

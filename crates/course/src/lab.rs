@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::manifest::{self, Keys};
+use crate::manifest::{self, ImageProgram, Keys};
 use crate::{CourseError, Files, MANIFEST, Region, TaskId, regions, solution_files};
 
 /// All labs of a repository.
@@ -32,6 +32,12 @@ pub struct Lab {
     pub chapter: PathBuf,
     /// Name of the program that live checks start, without the package's prefix: `engine`.
     pub engine: Option<String>,
+    /// Where live checks run unless `--on` says otherwise: `embedded`; processes of this machine if absent.
+    pub on: Option<String>,
+    /// Whether live checks need a language model.
+    pub needs_model: bool,
+    /// Programs that pods of live checks run, beside those that every cluster of the course knows.
+    pub images: Vec<ImageProgram>,
     /// In the order in which they are meant to be solved; never empty.
     pub tasks: Vec<Task>,
 }
@@ -144,6 +150,9 @@ impl Lab {
             title: manifest.title,
             chapter: manifest.chapter,
             engine: manifest.engine,
+            on: manifest.on,
+            needs_model: manifest.model,
+            images: manifest.images,
             tasks,
         };
         let files = solution_files(&lab)?;

@@ -17,7 +17,7 @@ pub use error::CourseError;
 pub use files::{Files, MUTANTS_DIR, TESTS_DIR, is_check, read_files, solution_files};
 pub use format::formatted;
 pub use lab::{Course, Lab, Side, Task, TaskRegion};
-pub use manifest::MANIFEST;
+pub use manifest::{Built, ImageProgram, MANIFEST};
 pub use regions::{Region, RegionError};
 pub use starter::{as_lab, empty_tasks, starter, todo_line};
 pub use task_id::{TaskId, TaskIdError};

@@ -23,6 +23,11 @@ pub(crate) struct Manifest {
     pub(crate) title: String,
     pub(crate) chapter: PathBuf,
     pub(crate) engine: Option<String>,
+    pub(crate) on: Option<String>,
+    #[serde(default = "yes")]
+    pub(crate) model: bool,
+    #[serde(default, rename = "image")]
+    pub(crate) images: Vec<ImageProgram>,
     #[serde(rename = "task")]
     tasks: Vec<TaskEntry>,
 }
@@ -41,6 +46,33 @@ struct TaskEntry {
     #[serde(default)]
     live_time_limit_s: Option<u64>,
     hints: Vec<String>,
+}
+
+/// A program that pods of live checks run, and what manifests call it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageProgram {
+    /// The image's name, like `llm-lab/engine`.
+    pub name: String,
+    /// Where it is from; none: it is the lab's own engine, the learner's code.
+    pub from: Option<Built>,
+}
+
+/// A program of another package.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Built {
+    /// The package.
+    pub package: String,
+    /// The program.
+    pub bin: String,
+    /// Its features.
+    #[serde(default)]
+    pub features: Vec<String>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Makes [`CourseError::Key`] errors for one `lab.toml`.
@@ -96,6 +128,21 @@ fn check_lab(keys: &Keys, manifest: &Manifest, folder: &Path) -> Result<(), Cour
     }
     if manifest.engine.as_deref() == Some("") {
         return Err(keys.wrong("engine", "is empty: leave it out where there is none".to_owned()));
+    }
+    if manifest.on.as_deref() == Some("") {
+        return Err(
+            keys.wrong("on", "is empty: leave it out for processes of this machine".to_owned())
+        );
+    }
+    for image in &manifest.images {
+        let problem = if image.name.is_empty() {
+            "has no name"
+        } else if image.from.is_none() && manifest.engine.is_none() {
+            "is from nowhere: the lab has no engine"
+        } else {
+            continue;
+        };
+        return Err(keys.wrong("image", format!("{:?} {problem}", image.name)));
     }
     if manifest.tasks.is_empty() {
         return Err(keys.wrong("task", "the lab has no task".to_owned()));

@@ -95,6 +95,43 @@ fn complaint(file: &str, from: &str, to: &str) -> String {
 }
 
 #[test]
+fn a_lab_says_where_its_live_checks_run_and_what_pods_run_there() {
+    let plain = &fixture().labs[0];
+    assert!(plain.on.is_none() && plain.needs_model && plain.images.is_empty());
+    let copy = tempfile::tempdir().unwrap();
+    let folder = copy.path().join("solutions/01-fixture");
+    for (path, content) in read_files(&plain.dir(Side::Solution)).unwrap() {
+        fs::create_dir_all(folder.join(&path).parent().unwrap()).unwrap();
+        fs::write(folder.join(path), content).unwrap();
+    }
+    let manifest = folder.join("lab.toml");
+    let text = fs::read_to_string(&manifest).unwrap();
+    let with = |more: &str| {
+        let engine = "engine = \"engine\"\n";
+        fs::write(&manifest, text.replacen(engine, &format!("{engine}{more}"), 1)).unwrap();
+        Course::discover(copy.path())
+    };
+    let course = with(
+        "on = \"embedded\"\nmodel = false\n[[image]]\nname = \"llm-lab/router\"\n[[image]]\n\
+         name = \"llm-lab/engine\"\nfrom = { package = \"sol01\", bin = \"engine\", features = [\"serve\"] }\n",
+    )
+    .unwrap();
+    let lab = &course.labs[0];
+    assert_eq!((lab.on.as_deref(), lab.needs_model), (Some("embedded"), false));
+    let [own, other] = lab.images.as_slice() else { panic!("{:?}", lab.images) };
+    assert_eq!((own.name.as_str(), &own.from), ("llm-lab/router", &None));
+    assert_eq!(other.from.as_ref().unwrap().features, ["serve"]);
+    for (more, why) in [
+        ("on = \"\"\n", "on: is empty"),
+        ("[[image]]\nname = \"\"\n", "image: \"\" has no name"),
+        ("[[image]]\nname = \"a\"\nbin = \"b\"\n", "unknown field `bin`"),
+    ] {
+        let error = with(more).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn says_which_key_of_lab_toml_is_wrong_and_why() {
     let wrong = |from, to| complaint("lab.toml", from, to);
     let all = [

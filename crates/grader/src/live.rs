@@ -15,7 +15,7 @@ use crate::{BuildError, Check, GradeError, Report, build_engine};
 /// What the report says under a task whose live checks need not run.
 const REUSED: &str = "live checks: passed before, unchanged";
 
-/// A model for the engine: what to hand to `--model`. Or the reason why there is none.
+/// A model for the engine: what to hand to `--model`, empty where the lab needs none. Or the reason why there is none.
 type Model = Result<String, String>;
 
 /// What live checks run on, made when the first of them is due.
@@ -100,15 +100,15 @@ impl Run<'_> {
         }
         let model = match self.options.live {
             Live::Off => Err("live checks are switched off".to_owned()),
-            Live::Model(model) => self.progress.suspend(model),
+            Live::Model(_) if !self.lab.needs_model => Ok(String::new()),
+            Live::Model(model) => self.progress.suspend(model).map(|(model, label)| {
+                report.model = Some(label);
+                model
+            }),
         };
         if self.stop.is_set() {
             return Err(GradeError::Interrupted);
         }
-        let model = model.map(|(model, label)| {
-            report.model = Some(label);
-            model
-        });
         if let Ok(model) = &model {
             ground.keys =
                 Some(LiveKeys::new(self.lab, model, self.cluster_name(), self.options.seed)?);

@@ -39,6 +39,12 @@ impl LiveKeys {
         let given = solution_files(lab)?;
         let given = given.iter().filter(|(path, _)| !learned.contains(path.as_path()));
         add_files(&mut common, given);
+        // Programs of other labs that its pods run.
+        add(&mut common, format!("{:?}", lab.images).as_bytes());
+        if lab.images.iter().any(|image| image.from.is_some()) {
+            let others = read_files(&lab.root.join("solutions"))?;
+            add_files(&mut common, others.iter().filter(|(path, _)| is_code(path)));
+        }
         for name in ["Cargo.toml", "Cargo.lock"] {
             add(&mut common, &fs::read(lab.root.join(name)).unwrap_or_default());
         }

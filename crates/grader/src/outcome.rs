@@ -124,7 +124,8 @@ pub fn run_check(
         let engine = context.engine.as_ref().map(|path| path.display().to_string());
         env.extend(engine.map(|engine| ("LAB_ENGINE".to_owned(), engine)));
         env.extend(context.engine_env.iter().cloned());
-        env.extend(context.model.clone().map(|model| ("LAB_MODEL".to_owned(), model)));
+        let model = context.model.clone().filter(|model| !model.is_empty());
+        env.extend(model.map(|model| ("LAB_MODEL".to_owned(), model)));
     }
     let program = sandbox::Program { path: program.into(), args, env, dir: here.path().into() };
     let contained = sandbox::run(&program, limits, stop)?;

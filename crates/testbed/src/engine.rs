@@ -1,6 +1,6 @@
 //! Starts an engine for a live check, and tells its failures from the machine's.
 //!
-//! [`Testbed`] is the seam: today an engine is a local process, on a cluster it will be a pod.
+//! [`Testbed`] is the seam: an engine is a process, of this machine or, behind a program that takes its place, of a cluster.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read};
@@ -278,13 +278,14 @@ impl Log {
     }
 }
 
+/// Held while a script is written and started: a child that another test forks meanwhile would hold the script open for
+/// writing, and the system refuses to run it ("text file busy").
+#[cfg(test)]
+pub(crate) static SPAWN: Mutex<()> = Mutex::new(());
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Held while a script is written and started: a child that another test forks meanwhile would
-    /// hold the script open for writing, and the system refuses to run it ("text file busy").
-    static SPAWN: Mutex<()> = Mutex::new(());
 
     /// Starts a shell script in the place of an engine. A file of its own, since it gets the flags
     /// as arguments.

@@ -7,7 +7,7 @@ use course::Side;
 use grader::{cargo, run_streaming, this_program};
 use serde_json::Value;
 
-use super::{Bench, Outcome, Step, cluster, commands, peers};
+use super::{Bench, Outcome, Step, cluster, commands, faults, peers};
 use crate::programs;
 
 /// Lines shown of what a failed command printed.
@@ -25,6 +25,7 @@ pub(super) const ALL: &[Step] = &[
         what: "the embedded cluster does what Kubernetes does",
         run: cluster::run,
     },
+    Step { name: "faults", what: "checks find a place on a cluster", run: faults::run },
     Step { name: "image", what: "the engine's image starts, answers and drains", run: image },
     Step {
         name: "author",

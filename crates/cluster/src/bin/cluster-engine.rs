@@ -2,23 +2,17 @@
 //!
 //! It is called as the engine would be and speaks as the engine does: it prints where it listens, writes the engine's log to
 //! standard error, and ends when its standard input does. So a check cannot tell a process from a pod. What it needs to
-//! know beyond the engine's own flags comes from the environment:
-//!
-//! | variable | what |
-//! |---|---|
-//! | `LAB_ON` | the cluster, as after `--on` |
-//! | `LAB_ROOT` | the repository |
-//! | `LAB_PROGRAMS` | where cargo puts the course's programs |
-//! | `LAB_PROGRAM` | the engine's program |
-//! | `LAB_SESSION` | who starts it; `cluster sweep` takes away what a session leaves |
-//! | `LAB_MANIFEST` | the manifest with its Deployment |
+//! know beyond the engine's own flags comes from the environment: see [`cluster::Environment`], and `LAB_PROGRAM`, the engine's
+//! program.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use cluster::{Forward, Paths, Run, State, Target, Workload, WorkloadError, provider};
+use cluster::{Bed, BedError, Environment, go_home, variable};
+use cluster_orders::{End, Manifests, ObjectName, Order, Reply};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
 use kube::api::LogParams;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -28,8 +22,10 @@ const PORT: u16 = 8000;
 const READY_LIMIT: Duration = Duration::from_secs(90);
 /// Lines of an engine's log that are shown when it does not come up.
 const LOG_LINES: usize = 20;
-/// The namespace of a check's engines.
-const NAMESPACE: &str = "default";
+/// The lab's manifest of the engine, its object, and its image.
+const MANIFEST: &str = "engine.yaml";
+const OBJECT: &str = "Deployment/engine";
+const IMAGE: &str = "llm-lab/engine";
 
 fn main() -> ExitCode {
     if let Some(error) = go_home() {
@@ -48,67 +44,52 @@ fn main() -> ExitCode {
     }
 }
 
-/// A check's home is an empty folder; kubeconfigs and what they run to log in need the user's. So this program starts
-/// itself again with it, once. Returns only if it need not, or cannot.
-fn go_home() -> Option<std::io::Error> {
-    use std::os::unix::process::CommandExt;
-    let given = ["HOME", "KUBECONFIG"].map(|name| (name, std::env::var_os(format!("LAB_{name}"))));
-    if given.iter().all(|(_, value)| value.is_none()) {
-        return None;
-    }
-    let mut again = std::process::Command::new(std::env::current_exe().ok()?);
-    again.args(std::env::args_os().skip(1));
-    for (name, value) in given {
-        again.env_remove(format!("LAB_{name}"));
-        if let Some(value) = value {
-            again.env(name, value);
-        }
-    }
-    Some(again.exec())
-}
-
 async fn run() -> Result<()> {
-    let target: Target = variable("LAB_ON")?.parse()?;
-    let paths =
-        Paths { root: variable("LAB_ROOT")?.into(), programs: variable("LAB_PROGRAMS")?.into() };
-    let provider = provider(&target, &paths);
-    let State::Up(access) = provider.state()? else {
-        bail!("{target} is down: `cargo xtask cluster up --on {target}` brings it up");
-    };
-    let name = format!("engine-{}", std::process::id());
-    let program = PathBuf::from(variable("LAB_PROGRAM")?);
-    let image = format!("llm-lab/{name}");
-    provider.load(&image, &program)?;
-    let session = variable("LAB_SESSION")?;
-    let run = Run { name, session, image, args: pod_args(std::env::args().skip(1))? };
-    let deployment = run.of(variable("LAB_MANIFEST")?.as_ref())?;
-    let client = access.client().await?;
-    let workload = Workload::apply(&client, NAMESPACE, &deployment).await?;
-    let served = serve(&workload).await;
-    let deleted = workload.delete().await;
+    let mut environment = Environment::read()?;
+    environment.images.insert(IMAGE.to_owned(), variable("LAB_PROGRAM")?.into());
+    let args = pod_args(std::env::args().skip(1))?;
+    let mut bed = Bed::make(environment).await?;
+    let served = serve(&mut bed, args).await;
+    let closed = bed.close().await;
     served?;
-    Ok(deleted?)
+    Ok(closed?)
 }
 
 /// Until nobody wants it any more.
-async fn serve(workload: &Workload) -> Result<()> {
+async fn serve(bed: &mut Bed, args: Vec<String>) -> Result<()> {
     let pod = tokio::select! {
-        pod = workload.ready(READY_LIMIT) => match pod {
-            Ok(pod) => pod,
-            Err(error) => {
-                show_log(workload, &error).await;
-                return Err(error.into());
-            }
-        },
+        pod = start(bed, args) => pod?,
         () = unwanted() => return Ok(()),
     };
-    let forward = Forward::open(workload.pods().clone(), pod.clone(), PORT).await?;
-    println!("listening on http://{}", forward.address());
+    let end = End::Pod(pod.clone());
+    let Reply::Address(address) = bed.carry_out(Order::Reach { end, port: PORT }).await? else {
+        bail!("nobody knows where the engine's pod is");
+    };
+    println!("listening on http://{address}");
+    let pods = bed.session().api();
     tokio::select! {
-        () = follow(workload, &pod) => {}
+        () = follow(&pods, &pod) => {}
         () = unwanted() => {}
     }
     Ok(())
+}
+
+/// Starts the engine, and names its pod once that is ready.
+async fn start(bed: &mut Bed, args: Vec<String>) -> Result<String> {
+    let manifests = Manifests::deploy(MANIFEST).only(OBJECT).args(OBJECT, args);
+    let manifests = manifests.set(OBJECT, "/spec/replicas", 1);
+    bed.carry_out(Order::Apply { manifests }).await?;
+    let object: ObjectName = OBJECT.parse().map_err(anyhow::Error::msg)?;
+    if let Err(error) = bed.carry_out(Order::Ready { object, limit: READY_LIMIT }).await {
+        if let BedError::NotSo { .. } = &error {
+            show_log(bed).await;
+        }
+        return Err(error.into());
+    }
+    let pods = bed.carry_out(Order::Pods { selector: String::new() }).await?;
+    let Reply::Pods(pods) = pods else { bail!("nobody knows the engine's pod") };
+    let pod = pods.into_iter().find(|pod| pod.ready).context("the engine's pod is gone")?;
+    Ok(pod.name)
 }
 
 /// Ready when standard input ends or somebody asks this process to end.
@@ -133,11 +114,11 @@ async fn unwanted() {
 }
 
 /// The pod's log, line by line, until the pod ends.
-async fn follow(workload: &Workload, pod: &str) {
+async fn follow(pods: &Api<Pod>, pod: &str) {
     use futures_util::io::AsyncBufReadExt;
     use futures_util::stream::StreamExt;
     let params = LogParams { follow: true, ..LogParams::default() };
-    if let Ok(log) = workload.pods().log_stream(pod, &params).await {
+    if let Ok(log) = pods.log_stream(pod, &params).await {
         let mut lines = log.lines();
         while let Some(Ok(line)) = lines.next().await {
             eprintln!("{line}");
@@ -147,16 +128,16 @@ async fn follow(workload: &Workload, pod: &str) {
     std::future::pending::<()>().await;
 }
 
-async fn show_log(workload: &Workload, error: &WorkloadError) {
-    if matches!(error, WorkloadError::Hopeless { .. } | WorkloadError::NotReady { .. }) {
-        for line in workload.last_log(LOG_LINES).await {
-            eprintln!("{line}");
+async fn show_log(bed: &mut Bed) {
+    let Ok(Reply::Pods(pods)) = bed.carry_out(Order::Pods { selector: String::new() }).await else {
+        return;
+    };
+    for pod in pods {
+        let order = Order::Log { pod: pod.name, lines: LOG_LINES };
+        if let Ok(Reply::Lines(lines)) = bed.carry_out(order).await {
+            lines.iter().for_each(|line| eprintln!("{line}"));
         }
     }
-}
-
-fn variable(name: &str) -> Result<String> {
-    std::env::var(name).with_context(|| format!("{name} is not set: `cargo xtask lab` sets it"))
 }
 
 /// The engine's arguments in its pod: it listens on the pod's address and on the manifest's port, and ends with the pod.

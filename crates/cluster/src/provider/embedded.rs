@@ -131,13 +131,30 @@ impl Provider for Embedded {
             move |cause| ClusterError::File { path, cause }
         };
         std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
-        let path = folder.join(format!("{}.json", image.replace(['/', ':'], "_")));
+        let path = folder.join(format!("{}.json", file_name(image)));
         let program = std::path::absolute(program).map_err(failed(program))?;
         let text = serde_json::json!({"pattern": image, "program": program}).to_string();
         let new = path.with_extension("new");
         std::fs::write(&new, text).map_err(failed(&new))?;
         std::fs::rename(&new, &path).map_err(failed(&path))
     }
+
+    fn forget(&self, prefix: &str) -> Result<(), ClusterError> {
+        let folder = self.folder.join("images");
+        let start = file_name(&format!("{prefix}/"));
+        for file in std::fs::read_dir(&folder).into_iter().flatten().flatten() {
+            if file.file_name().to_string_lossy().starts_with(&start) {
+                let path = file.path();
+                std::fs::remove_file(&path).map_err(|cause| ClusterError::File { path, cause })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What an image's file is called.
+fn file_name(image: &str) -> String {
+    image.replace(['/', ':'], "_")
 }
 
 /// The process that holds the lock on a file.

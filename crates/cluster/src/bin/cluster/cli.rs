@@ -53,10 +53,13 @@ pub(crate) enum Command {
     },
     /// Say what this machine lacks for it
     Doctor,
-    /// Take away the engines that a session of live checks has left
+    /// Take away what a session of live checks has left
     #[command(hide = true)]
     Sweep {
         /// The session
         session: String,
+        /// Wait until standard input ends: whoever holds it may be killed, and what it made goes all the same
+        #[arg(long)]
+        when_input_ends: bool,
     },
 }

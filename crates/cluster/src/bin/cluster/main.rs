@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use cluster::{Capabilities, ClusterError, Paths, State, provider};
+use cluster::{Access, Capabilities, ClusterError, Paths, Provider, State, Target, provider};
 use serde_json::json;
 
 use cli::{Cli, Command};
@@ -17,8 +17,6 @@ use cli::{Cli, Command};
 const DOWN: u8 = 1;
 /// Exit status of trouble.
 const TROUBLE: u8 = 2;
-/// The namespace of live checks' engines.
-const NAMESPACE: &str = "default";
 /// The longest wait for a cluster's answers about itself.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
@@ -38,11 +36,17 @@ fn run(cli: &Cli) -> Result<u8> {
     match &cli.command {
         Command::Up => {
             let started = Instant::now();
+            let was_up = matches!(provider.state()?, State::Up(_));
             let access = provider.up()?;
             let capabilities = ask(&access)?;
             let took = started.elapsed();
-            let up =
-                show::Up { target: &cli.on, access: &access, capabilities: &capabilities, took };
+            let up = show::Up {
+                target: &cli.on,
+                access: &access,
+                capabilities: &capabilities,
+                took,
+                was_up,
+            };
             if cli.json {
                 println!("{}", up.json())
             } else {
@@ -59,35 +63,18 @@ fn run(cli: &Cli) -> Result<u8> {
             }
             Ok(0)
         }
-        Command::Status => match provider.state()? {
-            State::Up(access) => {
-                let capabilities = ask(&access)?;
-                let status =
-                    show::Status { target: &cli.on, access: &access, capabilities: &capabilities };
-                if cli.json {
-                    println!("{}", status.json())
-                } else {
-                    anstream::print!("{status}")
-                }
-                Ok(0)
-            }
-            State::Down(why) => {
-                if cli.json {
-                    println!("{}", json!({"on": cli.on.to_string(), "up": false, "why": why}));
-                } else {
-                    anstream::println!("{} is down: {why}", cli.on);
-                }
-                Ok(DOWN)
-            }
-        },
+        Command::Status => status(cli, provider.as_ref()),
         Command::Load { image, program } => {
             provider.load(image, program)?;
             anstream::println!("{image} runs {} on {}", program.display(), cli.on);
             Ok(0)
         }
-        Command::Sweep { session } => {
+        Command::Sweep { session, when_input_ends } => {
+            if *when_input_ends {
+                std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
+            }
             if let State::Up(access) = provider.state()? {
-                sweep(&access, session)?;
+                sweep(provider.as_ref(), &access, session, &cli.on)?;
             }
             Ok(0)
         }
@@ -100,6 +87,31 @@ fn run(cli: &Cli) -> Result<u8> {
                 anstream::print!("{}", show::Lacks { target: &cli.on, lacks: &lacks });
             }
             Ok(if lacks.is_empty() { 0 } else { DOWN })
+        }
+    }
+}
+
+/// Says whether it is up, and what it can do.
+fn status(cli: &Cli, provider: &dyn Provider) -> Result<u8> {
+    match provider.state()? {
+        State::Up(access) => {
+            let capabilities = ask(&access)?;
+            let status =
+                show::Status { target: &cli.on, access: &access, capabilities: &capabilities };
+            if cli.json {
+                println!("{}", status.json())
+            } else {
+                anstream::print!("{status}")
+            }
+            Ok(0)
+        }
+        State::Down(why) => {
+            if cli.json {
+                println!("{}", json!({"on": cli.on.to_string(), "up": false, "why": why}));
+            } else {
+                anstream::println!("{} is down: {why}", cli.on);
+            }
+            Ok(DOWN)
         }
     }
 }
@@ -117,16 +129,18 @@ fn paths(cli: &Cli) -> Result<Paths> {
     Ok(Paths { root: std::path::absolute(root)?, programs: std::path::absolute(programs)? })
 }
 
-fn sweep(access: &cluster::Access, session: &str) -> Result<()> {
+/// Takes a session away; where all sessions are of this machine, also those whose process is gone.
+fn sweep(provider: &dyn Provider, access: &Access, session: &str, on: &Target) -> Result<()> {
+    let dead = matches!(on, Target::Embedded | Target::Kind);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        cluster::sweep(&access.client().await?, NAMESPACE, session).await?;
+        cluster::sweep(&access.client().await?, provider, session, dead).await?;
         Ok(())
     })
 }
 
 /// What the cluster says of itself.
-fn ask(access: &cluster::Access) -> Result<Capabilities> {
+fn ask(access: &Access) -> Result<Capabilities> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let client = access.client().await?;

@@ -16,6 +16,7 @@ pub(crate) struct Up<'a> {
     pub(crate) access: &'a Access,
     pub(crate) capabilities: &'a Capabilities,
     pub(crate) took: Duration,
+    pub(crate) was_up: bool,
 }
 
 /// A cluster that is up.
@@ -33,9 +34,10 @@ pub(crate) struct Lacks<'a> {
 
 impl Up<'_> {
     pub(crate) fn json(&self) -> Value {
-        let Self { target, access, capabilities, took } = *self;
+        let Self { target, access, capabilities, took, was_up } = *self;
         let mut all = Status { target, access, capabilities }.json();
         all["took_ms"] = json!(took.as_secs_f64() * 1e3);
+        all["was_up"] = json!(was_up);
         all
     }
 }
@@ -54,7 +56,7 @@ impl Status<'_> {
 
 impl fmt::Display for Up<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { target, access, capabilities, took } = *self;
+        let Self { target, access, capabilities, took, .. } = *self;
         let seconds = took.as_secs_f64();
         let (version, nodes) = (&capabilities.version, nodes(capabilities));
         writeln!(

@@ -1,0 +1,411 @@
+//! A place on a cluster for a live check: applies a lab's manifests, waits, finds pods, breaks things, and leaves nothing behind.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use testbed::{Manifests, cluster};
+//!
+//! let cluster = cluster();
+//! let engines = Manifests::deploy("engine.yaml").set("Deployment/engine", "/spec/replicas", 3);
+//! cluster.apply(&engines);
+//! cluster.ready("Deployment/engine");
+//! let pods = cluster.pods("app.kubernetes.io/name=engine");
+//! let fault = cluster.inject(&Manifests::yaml("
+//!     apiVersion: chaos-mesh.org/v1alpha1
+//!     kind: NetworkChaos
+//!     metadata: { name: slow }
+//!     spec:
+//!       action: delay
+//!       mode: one
+//!       selector: { labelSelectors: { app.kubernetes.io/name: engine } }
+//!       delay: { latency: 200ms }
+//! "));
+//! // Ask cluster.pod_url(&pods[0].name, 8000) and the others, and compare.
+//! fault.clear();
+//! ```
+//!
+//! Each check has a namespace of its own. It goes when the [`Cluster`] is dropped, when the check ends in any other way, and when
+//! the grader itself is killed. The talking is done by a program beside, `cluster-bed`: no client of Kubernetes is built into
+//! a check. Methods end the check without a verdict where the cluster gives trouble, and fail it where the log of a pod
+//! that is waited for shows a panic: that is the code under test. Those that begin with `try_` leave the verdict to the check.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use cluster_orders::{End, Manifests, ObjectName, Order, PodSeen, Refusal, Reply};
+
+use crate::engine::blame_panic;
+use crate::unknown;
+
+/// The longest wait for pods to be ready.
+const READY_LIMIT: Duration = Duration::from_secs(60);
+/// The longest wait for a fault to be made, or for it and other objects to be gone.
+const FAULT_LIMIT: Duration = Duration::from_secs(30);
+/// The longest that the program beside gets to take everything away and end.
+const END_LIMIT: Duration = Duration::from_secs(5);
+/// Pause between two looks at whether it has.
+const END_POLL: Duration = Duration::from_millis(5);
+/// Lines of a pod's log that are shown.
+const LOG_LINES: usize = 100;
+
+/// A place on a cluster. Dropping it takes away everything that was made.
+pub struct Cluster {
+    talk: Mutex<Talk>,
+    child: Child,
+}
+
+/// Faults that were made. Dropping them undoes them.
+pub struct Faults<'a> {
+    cluster: &'a Cluster,
+    objects: Vec<ObjectName>,
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The grader did not say where.
+    #[error("{0} is not set: live checks on a cluster are run by `cargo xtask lab`")]
+    NotSet(&'static str),
+    /// The program that talks to the cluster cannot be started.
+    #[error("cannot start {program}: {cause}", program = program.display())]
+    Spawn {
+        /// The program.
+        program: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// It ended, or said nonsense.
+    #[error("the program that talks to the cluster {0}")]
+    Silent(String),
+    /// The cluster did not do it.
+    #[error("{why}", why = .0.why)]
+    Refused(Refusal),
+}
+
+/// Both ends of the conversation.
+struct Talk {
+    /// Taken when there is nothing more to say.
+    orders: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+}
+
+/// A place on the cluster that the grader chose. Where there is none, the check ends without a verdict.
+#[must_use]
+pub fn cluster() -> Cluster {
+    Cluster::from_env().unwrap_or_else(|error| unknown(error))
+}
+
+// === impl Cluster ===
+
+impl Cluster {
+    /// A place on the cluster that the grader chose: `LAB_CLUSTER` names the program that talks to it.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn from_env() -> Result<Self, ClusterError> {
+        let program = std::env::var_os("LAB_CLUSTER").ok_or(ClusterError::NotSet("LAB_CLUSTER"))?;
+        Self::start(program, [])
+    }
+
+    /// A place on a cluster, by a program and what it finds in its environment besides.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn start(
+        program: OsString,
+        environment: impl IntoIterator<Item = (String, OsString)>,
+    ) -> Result<Self, ClusterError> {
+        let mut child = Command::new(&program)
+            .envs(environment)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|cause| ClusterError::Spawn { program: program.into(), cause })?;
+        let orders = child.stdin.take();
+        let replies = child.stdout.take().map(BufReader::new);
+        let replies = replies.ok_or_else(|| ClusterError::Silent("has no output".to_owned()))?;
+        let cluster = Self { talk: Mutex::new(Talk { orders, replies }), child };
+        // It says so when the place is there.
+        cluster.talk.lock().unwrap_or_else(PoisonError::into_inner).hear()?;
+        Ok(cluster)
+    }
+
+    /// Applies objects; those that are there already are changed.
+    pub fn apply(&self, manifests: &Manifests) -> Vec<ObjectName> {
+        self.verdict(self.try_apply(manifests))
+    }
+
+    /// Applies objects.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn try_apply(&self, manifests: &Manifests) -> Result<Vec<ObjectName>, ClusterError> {
+        self.objects(&Order::Apply { manifests: manifests.clone() })
+    }
+
+    /// Waits until all replicas of a Deployment, StatefulSet or DaemonSet, or a pod, are ready: `ready("Deployment/engine")`.
+    pub fn ready(&self, object: &str) {
+        self.verdict(self.try_ready(object, READY_LIMIT));
+    }
+
+    /// Waits so long at most until an object is ready.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn try_ready(&self, object: &str, limit: Duration) -> Result<(), ClusterError> {
+        self.order(&Order::Ready { object: name(object), limit }).map(drop)
+    }
+
+    /// The pods with these labels, like `app=engine`; all where it is empty. Sorted by name.
+    #[must_use]
+    pub fn pods(&self, selector: &str) -> Vec<PodSeen> {
+        let order = Order::Pods { selector: selector.to_owned() };
+        let reply = self.order(&order).and_then(|reply| match reply {
+            Reply::Pods(pods) => Ok(pods),
+            other => Err(unexpected(&other)),
+        });
+        let mut pods = self.verdict(reply);
+        pods.sort_by(|a, b| a.name.cmp(&b.name));
+        pods
+    }
+
+    /// Where a pod's port is reached from here, like `http://127.16.0.3:8000`.
+    #[must_use]
+    pub fn pod_url(&self, pod: &str, port: u16) -> String {
+        self.url(End::Pod(pod.to_owned()), port)
+    }
+
+    /// Where a Service's port is reached from here.
+    #[must_use]
+    pub fn service_url(&self, service: &str, port: u16) -> String {
+        self.url(End::Service(service.to_owned()), port)
+    }
+
+    /// Sets how many replicas there shall be. [`Cluster::ready`] waits for them.
+    pub fn scale(&self, object: &str, replicas: u32) {
+        self.verdict(self.order(&Order::Scale { object: name(object), replicas }));
+    }
+
+    /// Switches an engine's own faults in one pod: `hang`, `stale-metrics`, `slow-steps`, `kv-starvation` and the like, by commas;
+    /// none where it is empty. The engine looks after a moment.
+    pub fn engine_faults(&self, pod: &str, faults: &str) {
+        let value = (!faults.is_empty()).then(|| faults.to_owned());
+        let annotations = BTreeMap::from([("llm-lab/faults".to_owned(), value)]);
+        self.verdict(self.order(&Order::Annotate { pod: pod.to_owned(), annotations }));
+    }
+
+    /// The last lines of a pod's log; none where there is no such pod.
+    #[must_use]
+    pub fn log(&self, pod: &str) -> Vec<String> {
+        let order = Order::Log { pod: pod.to_owned(), lines: LOG_LINES };
+        match self.order(&order) {
+            Ok(Reply::Lines(lines)) => lines,
+            _ => Vec::new(),
+        }
+    }
+
+    /// Makes faults, Chaos Mesh's resources, and waits until every target has them.
+    pub fn inject(&self, manifests: &Manifests) -> Faults<'_> {
+        self.verdict(self.try_inject(manifests))
+    }
+
+    /// Makes faults.
+    ///
+    /// # Errors
+    /// [`ClusterError::Refused`] where an executor cannot make them, or nobody is there to.
+    pub fn try_inject(&self, manifests: &Manifests) -> Result<Faults<'_>, ClusterError> {
+        let order = Order::Inject { manifests: manifests.clone(), limit: FAULT_LIMIT };
+        Ok(Faults { cluster: self, objects: self.objects(&order)? })
+    }
+
+    /// Deletes objects, like `Pod/engine-0`, and waits until they are gone.
+    pub fn delete(&self, objects: &[&str]) {
+        let objects = objects.iter().map(|object| name(object)).collect();
+        self.verdict(self.order(&Order::Delete { objects, limit: FAULT_LIMIT }));
+    }
+
+    /// Kills the program beside, so that nothing is taken away: what is left then is the grader's to sweep. For tests of that.
+    #[doc(hidden)]
+    pub fn kill(mut self) {
+        // Fails only where it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    fn url(&self, end: End, port: u16) -> String {
+        let reply = self.order(&Order::Reach { end, port }).and_then(|reply| match reply {
+            Reply::Address(address) => Ok(format!("http://{address}")),
+            other => Err(unexpected(&other)),
+        });
+        self.verdict(reply)
+    }
+
+    fn objects(&self, order: &Order) -> Result<Vec<ObjectName>, ClusterError> {
+        match self.order(order)? {
+            Reply::Objects(objects) => Ok(objects),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    fn order(&self, order: &Order) -> Result<Reply, ClusterError> {
+        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
+        talk.say(order)?;
+        talk.hear()
+    }
+
+    fn verdict<T>(&self, result: Result<T, ClusterError>) -> T {
+        result.unwrap_or_else(|error| {
+            let ClusterError::Refused(refusal) = &error else { unknown(error) };
+            blame_panic(&refusal.log);
+            let tail = &refusal.log[refusal.log.len().saturating_sub(3)..];
+            match tail {
+                [] => unknown(error),
+                tail => unknown(format!("{error}; its log ends: {}", tail.join(" | "))),
+            }
+        })
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let talk = self.talk.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(talk.orders.take());
+        let deadline = Instant::now() + END_LIMIT;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            std::thread::sleep(END_POLL);
+        }
+        // Both fail only where the process is gone already. The grader takes away what it could not.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+// === impl Faults ===
+
+impl Faults<'_> {
+    /// Undoes them, and waits until they are.
+    pub fn clear(mut self) {
+        let objects = std::mem::take(&mut self.objects);
+        self.cluster.verdict(self.cluster.order(&Order::Delete { objects, limit: FAULT_LIMIT }));
+    }
+
+    /// The objects that stand for them.
+    #[must_use]
+    pub fn objects(&self) -> &[ObjectName] {
+        &self.objects
+    }
+}
+
+impl Drop for Faults<'_> {
+    fn drop(&mut self) {
+        let objects = std::mem::take(&mut self.objects);
+        if !objects.is_empty() {
+            // What cannot be undone now goes with the namespace.
+            let _ = self.cluster.order(&Order::Delete { objects, limit: FAULT_LIMIT });
+        }
+    }
+}
+
+// === impl Talk ===
+
+impl Talk {
+    fn say(&mut self, order: &Order) -> Result<(), ClusterError> {
+        let silent = |error: String| ClusterError::Silent(format!("hears nothing: {error}"));
+        let orders = self.orders.as_mut().ok_or_else(|| silent("it was dismissed".to_owned()))?;
+        let line = serde_json::to_string(order).map_err(|error| silent(error.to_string()))?;
+        writeln!(orders, "{line}").map_err(|error| silent(error.to_string()))
+    }
+
+    /// The next answer. The program bounds every wait, and ends where it cannot go on.
+    fn hear(&mut self) -> Result<Reply, ClusterError> {
+        let mut line = String::new();
+        let read = self.replies.read_line(&mut line);
+        let read = read.map_err(|error| ClusterError::Silent(error.to_string()))?;
+        if read == 0 {
+            return Err(ClusterError::Silent("ended; it says why above".to_owned()));
+        }
+        match serde_json::from_str(&line) {
+            Ok(Reply::Refused(refusal)) => Err(ClusterError::Refused(refusal)),
+            Ok(reply) => Ok(reply),
+            Err(error) => Err(ClusterError::Silent(format!("said {:?}: {error}", line.trim()))),
+        }
+    }
+}
+
+fn unexpected(reply: &Reply) -> ClusterError {
+    ClusterError::Silent(format!("answered another question: {reply:?}"))
+}
+
+/// An object as checks write it.
+fn name(object: &str) -> ObjectName {
+    match object.parse() {
+        Ok(name) => name,
+        Err(error) => unknown(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+
+    /// A program that says fixed lines, and writes what it hears to a file.
+    fn cluster_that_says(lines: &str, heard: &std::path::Path) -> Result<Cluster, ClusterError> {
+        use std::os::unix::fs::PermissionsExt;
+        let _alone = crate::engine::SPAWN.lock().unwrap_or_else(PoisonError::into_inner);
+        let program = heard.with_extension("sh");
+        let script = format!("#!/bin/sh\nprintf '%s\\n' {lines}\ncat > '{}'\n", heard.display());
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let started = Cluster::start(program.clone().into(), []);
+        std::fs::remove_file(program).unwrap();
+        started
+    }
+
+    fn heard(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("testbed-cluster-{name}-{}", std::process::id()))
+    }
+
+    #[test]
+    fn orders_are_lines_and_the_program_ends_when_there_are_no_more() {
+        let file = heard("orders");
+        let lines = r#"'"done"' '{"objects":["v1/Pod/a"]}' '"done"'"#;
+        let cluster = cluster_that_says(lines, &file).unwrap();
+        let faults = cluster.inject(&Manifests::yaml("kind: Pod"));
+        assert_eq!(faults.objects()[0].name, "a");
+        drop(faults);
+        drop(cluster);
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        let orders: Vec<Order> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let [Order::Inject { .. }, Order::Delete { objects, .. }] = orders.as_slice() else {
+            panic!("an injection and its end, nothing else: {text}");
+        };
+        assert_eq!(String::from(objects[0].clone()), "v1/Pod/a");
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_with_the_clusters_words() {
+        let file = heard("refused");
+        let lines = r#"'"done"' '{"refused":{"why":"no engine is ready","log":["a"]}}'"#;
+        let cluster = cluster_that_says(lines, &file).unwrap();
+        let error = cluster.try_ready("Deployment/engine", Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "no engine is ready");
+        drop(cluster);
+        std::fs::remove_file(&file).unwrap();
+    }
+
+    #[test]
+    fn a_program_that_is_not_there_or_ends_at_once_is_named() {
+        let nowhere = Cluster::start(OsStr::new("/nowhere/bed").to_owned(), []).err().unwrap();
+        assert!(nowhere.to_string().starts_with("cannot start /nowhere/bed"), "{nowhere}");
+        let ended = Cluster::start(OsStr::new("/bin/true").to_owned(), []).err().unwrap();
+        assert!(ended.to_string().contains("ended"), "{ended}");
+    }
+}
