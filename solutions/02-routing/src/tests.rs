@@ -2,4 +2,6 @@
 //!
 //! They are pure: no clock, no thread, no network; what is random comes from `LAB_SEED`.
 
+mod fleet;
 mod task_2_1;
+mod task_2_1_fleets;
