@@ -3,12 +3,16 @@
 //! | task | file | what |
 //! |---|---|---|
 //! | 2.1 | `least_request.rs`, `peak_ewma.rs`, `two_choices.rs`, `load.rs`, `scorers.rs`, `picker.rs`, `pipeline.rs` | look at the load |
+//! | 2.3 | `capability.rs` | who can serve a request at all, and what to say where nobody can |
 //!
 //! Policies and decisions are pure: functions of what is asked, what is known of each endpoint, and the time. The same
 //! code runs in the simulator, in the live router, and behind Envoy's endpoint-picker protocol.
 
+pub mod capability;
+pub mod catalogue;
 pub mod least_request;
 pub mod load;
+pub mod need;
 pub mod peak_ewma;
 pub mod picker;
 pub mod pipeline;
@@ -18,8 +22,11 @@ pub mod two_choices;
 #[cfg(test)]
 mod tests;
 
+pub use capability::{Answer, Choice, Lack, Refusal, Route, Server, allowed, answer, lack, route};
+pub use catalogue::{Catalogue, Deployment, Feature, FeatureSet, Price, Tier};
 pub use least_request::LeastRequest;
 pub use load::Limits;
+pub use need::{Api, Length, Need, Wishes};
 pub use picker::Picker;
 pub use pipeline::LoadAware;
 pub use two_choices::TwoChoices;

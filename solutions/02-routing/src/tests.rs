@@ -5,3 +5,4 @@
 mod fleet;
 mod task_2_1;
 mod task_2_1_fleets;
+mod task_2_3;
