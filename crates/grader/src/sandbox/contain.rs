@@ -48,7 +48,8 @@ pub(super) fn contain(
     let id = child.id();
     let ended = processes::await_exit(child, mode == Mode::Supervised);
     let mut clock = OwnTime::default();
-    let ending = watch(&ended, limits, mode, &output, &mut clock, stopped);
+    let group = (mode == Mode::Plain).then_some(id);
+    let ending = watch(&ended, limits, group, &output, &mut clock, stopped);
     let duration = started.elapsed();
     let has_ended = matches!(ending, Ending::Exited(_) | Ending::Signal(_));
     let strays = match mode {
@@ -99,7 +100,7 @@ fn command(program: &Program, limits: &Limits, mode: Mode, quota: &Quota) -> Com
 fn watch(
     ended: &Receiver<ExitStatus>,
     limits: &Limits,
-    mode: Mode,
+    group: Option<u32>,
     output: &Output,
     clock: &mut OwnTime,
     stopped: &dyn Fn() -> bool,
@@ -123,10 +124,10 @@ fn watch(
         if now - started > limits.wall {
             return Ending::WallLimit;
         }
-        if mode == Mode::Plain || now - looked < LOOK {
+        if now - looked < LOOK {
             continue;
         }
-        let Some((alive, look)) = processes::look() else { continue };
+        let Some((alive, look)) = processes::look(group) else { continue };
         if alive > limits.processes {
             return Ending::TooManyProcesses(alive);
         }

@@ -90,11 +90,21 @@ pub(super) fn children() -> Vec<u32> {
 }
 
 /// Looks at all below this process: how many are alive, and what they did with their time.
-pub(super) fn look() -> (usize, Look) {
-    let family = family(std::process::id());
-    let living: Vec<u32> =
-        family.iter().filter(|(_, stat)| stat.is_alive()).map(|(id, _)| *id).collect();
-    let ran = family.iter().map(|(_, stat)| stat.ran).sum::<Duration>() + ran_of_the_buried();
+pub(super) fn look_below() -> (usize, Look) {
+    look(&family(std::process::id()), ran_of_the_buried())
+}
+
+/// The same for a process group, whose leader has waited for what ended.
+pub(super) fn look_at_group(leader: u32) -> (usize, Look) {
+    let in_group = |stat: &Stat| u32::try_from(stat.group) == Ok(leader);
+    let group: Vec<_> = all().into_iter().filter(|(_, stat)| in_group(stat)).collect();
+    look(&group, Duration::ZERO)
+}
+
+fn look(processes: &[(u32, Stat)], ran_before: Duration) -> (usize, Look) {
+    let living = processes.iter().filter(|(_, stat)| stat.is_alive()).map(|(id, _)| *id);
+    let living: Vec<u32> = living.collect();
+    let ran = processes.iter().map(|(_, stat)| stat.ran).sum::<Duration>() + ran_before;
     let threads = living.iter().flat_map(|id| threads(*id)).collect();
     (living.len(), Look { ran, threads })
 }

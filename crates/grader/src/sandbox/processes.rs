@@ -129,13 +129,13 @@ pub(super) fn nobody_is_left(ended: &Receiver<ExitStatus>) -> bool {
     adopts && matches!(ended.recv_timeout(LAST_WAIT), Err(RecvTimeoutError::Disconnected))
 }
 
-/// How many processes there are below this one, and what they did with their time; `None` where only process groups
-/// are known.
-pub(super) fn look() -> Option<(usize, Look)> {
+/// How many processes there are below this one, or in a group, and what they did with their time; `None` where nobody
+/// says.
+pub(super) fn look(group: Option<u32>) -> Option<(usize, Look)> {
     #[cfg(target_os = "linux")]
-    let seen = Some(linux::look());
+    let seen = Some(group.map_or_else(linux::look_below, linux::look_at_group));
     #[cfg(not(target_os = "linux"))]
-    let seen = None;
+    let seen = group.and(None);
     seen
 }
 
