@@ -95,10 +95,12 @@ pub(crate) enum Command {
     },
     /// Everything that CI runs
     Test(TestArgs),
-    /// For maintainers: regenerate the starters, prove the checks
+    /// For maintainers: regenerate the starters, prove the checks (`cargo xtask author --help`)
+    #[command(disable_help_flag = true)]
     Author {
-        #[command(subcommand)]
-        command: AuthorCommand,
+        /// See `cargo xtask author --help`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
+        args: Vec<String>,
     },
 }
 
@@ -189,14 +191,6 @@ pub(crate) enum ModelCommand {
         #[arg(long)]
         threads: Option<std::num::NonZeroUsize>,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AuthorCommand {
-    /// Regenerate labs/ from solutions/
-    Sync(author::SyncArgs),
-    /// Prove that the checks pass what is right and reject what is wrong
-    Check(author::CheckArgs),
 }
 
 #[derive(Debug, Args)]

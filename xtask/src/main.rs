@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use grader::{GradeError, Stop};
 
-use cli::{AuthorCommand, Cli, Command};
+use cli::{Cli, Command};
 
 /// Exit status after Ctrl-C, as shells have it.
 const INTERRUPTED: u8 = 130;
@@ -72,12 +72,6 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
         Some(Command::Fault { args }) => programs::fault(&root, &args, stop),
         Some(Command::Conform { args }) => programs::conform(&root, &args, stop),
         Some(Command::Test(args)) => ci::run(&root, &args, stop),
-        Some(Command::Author { command }) => {
-            let out = &mut anstream::stdout();
-            Ok(match command {
-                AuthorCommand::Sync(args) => author::run_sync(&root, &args, out)?,
-                AuthorCommand::Check(args) => author::run_check(&root, &args, stop, out)?,
-            })
-        }
+        Some(Command::Author { args }) => programs::author(&root, &args, stop),
     }
 }

@@ -1,4 +1,4 @@
-//! The programs that are built when they are first needed: model store, load generator, book, benches.
+//! The programs that are built when they are first needed: model store, load generator, book, benches, the authors' proofs.
 
 use std::ffi::OsString;
 use std::num::NonZeroUsize;
@@ -122,6 +122,12 @@ pub(crate) fn fault(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
 /// `cargo xtask conform ...`.
 pub(crate) fn conform(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
     let mut command = program(root, "conformance", "two minutes");
+    status(run(command.args(args), stop)?)
+}
+
+/// `cargo xtask author ...`.
+pub(crate) fn author(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let mut command = program(root, "author", "some seconds");
     status(run(command.args(args), stop)?)
 }
 

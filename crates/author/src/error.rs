@@ -14,6 +14,9 @@ pub enum AuthorError {
     /// Nobody reads what it says.
     #[error("cannot print: {0}")]
     Print(std::io::Error),
+    /// Neither the current folder nor one above it has a course.
+    #[error("this is not the course: no Cargo.toml with solutions/ beside it here or above")]
+    NoCourse,
     /// No such lab.
     #[error("there is no lab {0}")]
     NoLab(u32),
