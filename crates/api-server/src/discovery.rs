@@ -1,21 +1,22 @@
 //! What is served, told to clients: group by group, or all at once.
 
 use apimachinery::Status;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use serde_json::{Value, json};
 
 use crate::answer::{self, Answer, Response};
 use crate::groups::{Below, Group, Resource, groups};
+use crate::negotiate;
 use crate::server::Server;
 
-/// The media type of aggregated discovery, as clients ask for it and as it is answered.
+/// The media type of aggregated discovery, as it is answered.
 const AGGREGATED: &str = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
 
 /// `/api`.
-pub(crate) fn core(server: &Server, headers: &HeaderMap) -> Response {
+pub(crate) fn core(server: &Server, headers: &HeaderMap) -> Answer {
     let groups = groups(&server.store.kinds());
-    if wants_aggregated(headers) {
-        return aggregated(groups.iter().filter(|group| group.name.is_empty()));
+    if negotiate::wants_aggregated(headers)? {
+        return Ok(aggregated(groups.iter().filter(|group| group.name.is_empty())));
     }
     let address = json!({"clientCIDR": "0.0.0.0/0", "serverAddress": server.address});
     let versions: Vec<&str> = groups
@@ -23,25 +24,25 @@ pub(crate) fn core(server: &Server, headers: &HeaderMap) -> Response {
         .filter(|group| group.name.is_empty())
         .flat_map(|group| group.versions.iter().map(|(version, _)| version.as_str()))
         .collect();
-    answer::json(
+    Ok(answer::json(
         200,
         &json!({
             "kind": "APIVersions",
             "versions": versions,
             "serverAddressByClientCIDRs": [address],
         }),
-    )
+    ))
 }
 
 /// `/apis`.
-pub(crate) fn all(server: &Server, headers: &HeaderMap) -> Response {
+pub(crate) fn all(server: &Server, headers: &HeaderMap) -> Answer {
     let groups = groups(&server.store.kinds());
     let named = groups.iter().filter(|group| !group.name.is_empty());
-    if wants_aggregated(headers) {
-        return aggregated(named);
+    if negotiate::wants_aggregated(headers)? {
+        return Ok(aggregated(named));
     }
     let groups: Vec<Value> = named.map(group_json).collect();
-    answer::json(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+    Ok(answer::json(200, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
 }
 
 /// `/apis/GROUP`.
@@ -99,16 +100,6 @@ pub(crate) fn root(server: &Server) -> Result<Response, Status> {
     paths.extend(others.iter().map(|path| format!("/{path}")));
     paths.sort();
     Ok(answer::json(200, &json!({"paths": paths})))
-}
-
-fn wants_aggregated(headers: &HeaderMap) -> bool {
-    let ranges = headers.get_all(ACCEPT).into_iter().filter_map(|accept| accept.to_str().ok());
-    ranges.flat_map(|accept| accept.split(',')).any(|range| {
-        let parts: Vec<&str> = range.split(';').map(str::trim).collect();
-        ["application/json", "g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"]
-            .iter()
-            .all(|part| parts.contains(part))
-    })
 }
 
 fn aggregated<'a>(groups: impl Iterator<Item = &'a Group>) -> Response {

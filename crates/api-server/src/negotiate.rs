@@ -31,7 +31,27 @@ pub(crate) fn form(headers: &HeaderMap) -> Result<Form, Status> {
     if any { Err(not_acceptable()) } else { Ok(Form::Object) }
 }
 
-fn read(range: &str) -> Option<Form> {
+/// Whether a client wants discovery of all groups at once: by the first form that it accepts and the server has.
+///
+/// # Errors
+/// 406 when there is none.
+pub(crate) fn wants_aggregated(headers: &HeaderMap) -> Result<bool, Status> {
+    let accepts = headers.get_all(ACCEPT).into_iter().filter_map(|accept| accept.to_str().ok());
+    let ranges = accepts.flat_map(|accept| accept.split(','));
+    let mut ranges = ranges.filter(|range| !range.trim().is_empty()).peekable();
+    if ranges.peek().is_none() {
+        return Ok(false);
+    }
+    let mut known = ranges.filter_map(|range| match parameters(range)? {
+        ("", ..) => Some(false),
+        ("APIGroupDiscoveryList", "apidiscovery.k8s.io", "v2") => Some(true),
+        _ => None,
+    });
+    known.next().ok_or_else(not_acceptable)
+}
+
+/// What a range of JSON asks for: kind, group and version, where it names one.
+fn parameters(range: &str) -> Option<(&str, &str, &str)> {
     let mut parts = range.split(';').map(str::trim);
     if !matches!(parts.next()?, "application/json" | "application/*" | "*/*") {
         return None;
@@ -45,7 +65,11 @@ fn read(range: &str) -> Option<Form> {
             _ => {}
         }
     }
-    match (as_kind, group, version) {
+    Some((as_kind, group, version))
+}
+
+fn read(range: &str) -> Option<Form> {
+    match parameters(range)? {
         ("", _, _) => Some(Form::Object),
         ("Table", "meta.k8s.io", "v1") => Some(Form::Table),
         ("PartialObjectMetadata" | "PartialObjectMetadataList", "meta.k8s.io", "v1") => {
@@ -83,5 +107,21 @@ mod tests {
         );
         assert_eq!(of("text/html"), Err(406));
         assert_eq!(form(&HeaderMap::new()).map_err(|status| status.code), Ok(Form::Object));
+    }
+    #[test]
+    fn discovery_comes_at_once_for_who_asks_for_a_known_version_first() {
+        let of = |accept: &str| {
+            let headers = [(ACCEPT, accept.parse().unwrap())].into_iter().collect();
+            wants_aggregated(&headers).map_err(|status| status.code)
+        };
+        let version = |version: &str| {
+            format!("application/json;g=apidiscovery.k8s.io;v={version};as=APIGroupDiscoveryList")
+        };
+        assert_eq!(of(&version("v2")), Ok(true));
+        assert_eq!(of(&version("v9")), Err(406));
+        assert_eq!(of(&format!("{},application/json", version("v2beta1"))), Ok(false));
+        assert_eq!(of(&format!("application/json,{}", version("v2"))), Ok(false));
+        assert_eq!(of("*/*"), Ok(false));
+        assert_eq!(wants_aggregated(&HeaderMap::new()).ok(), Some(false));
     }
 }

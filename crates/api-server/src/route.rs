@@ -70,8 +70,8 @@ async fn dispatch(ask: Ask, segments: &[String]) -> Answer {
             Ok(health::check(kind, below, &ask.query, stopping))
         }
         [] => discovery::root(&ask.server),
-        ["api"] => Ok(discovery::core(&ask.server, &ask.parts.headers)),
-        ["apis"] => Ok(discovery::all(&ask.server, &ask.parts.headers)),
+        ["api"] => discovery::core(&ask.server, &ask.parts.headers),
+        ["apis"] => discovery::all(&ask.server, &ask.parts.headers),
         ["apis", group] => discovery::group(&ask.server, group),
         ["api", version] => discovery::version(&ask.server, "", version),
         ["apis", group, version] => discovery::version(&ask.server, group, version),

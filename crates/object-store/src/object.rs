@@ -1,6 +1,7 @@
 //! One version of one object.
 
 use std::any::Any;
+use std::fmt::Write;
 use std::sync::{Arc, OnceLock};
 
 use apimachinery::{Key, Kind, Meta, Status};
@@ -27,6 +28,13 @@ impl Object {
         Arc::new(Self { kind, revision, value, json: OnceLock::new(), typed: OnceLock::new() })
     }
 
+    /// A version that was text for a while: what [`json`](Self::json) gave.
+    pub(crate) fn of_text(kind: Arc<Kind>, revision: u64, text: Bytes) -> ObjectRef {
+        // A text that we wrote is a value.
+        let value = serde_json::from_slice(&text).unwrap_or_default();
+        Arc::new(Self { kind, revision, value, json: text.into(), typed: OnceLock::new() })
+    }
+
     /// Its kind.
     #[must_use]
     pub fn kind(&self) -> &Arc<Kind> {
@@ -51,13 +59,32 @@ impl Object {
         Key::of(&self.value)
     }
 
-    /// Its content as JSON text, shared by everybody who is sent it.
-    ///
-    /// # Panics
-    /// Never: a JSON value is always text.
+    /// Its content as JSON text, shared by everybody who is sent it. Kind and version come first, as in Kubernetes' own texts.
     #[must_use]
     pub fn json(&self) -> &Bytes {
-        self.json.get_or_init(|| Bytes::from(self.value.to_string()))
+        self.json.get_or_init(|| {
+            let mut text = self.head();
+            for (name, value) in self.value.as_object().into_iter().flatten() {
+                if !matches!(name.as_str(), "kind" | "apiVersion") {
+                    let _never_fails = write!(text, "{}:{value},", Value::from(name.as_str()));
+                }
+            }
+            text.pop();
+            text.push('}');
+            Bytes::from(text)
+        })
+    }
+
+    /// The same without kind and version, as an item of a list of a built-in kind is written.
+    #[must_use]
+    pub fn item_json(&self) -> [Bytes; 2] {
+        [Bytes::from_static(b"{"), self.json().slice(self.head().len()..)]
+    }
+
+    /// How its text begins.
+    fn head(&self) -> String {
+        let (kind, version) = (&self.value["kind"], &self.value["apiVersion"]);
+        format!("{{\"kind\":{kind},\"apiVersion\":{version},")
     }
 
     /// Its content as a type, like `k8s_openapi::api::core::v1::Pod`. Parsed once for the first type that asks.
@@ -74,5 +101,24 @@ impl Object {
         })?);
         let _: Result<(), _> = self.typed.set(parsed.clone());
         Ok(parsed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_text_begins_with_its_kind_and_an_item_has_none() {
+        let kind = apimachinery::builtin::kinds().at("", "v1", "configmaps").unwrap().clone();
+        let value = json!({
+            "apiVersion": "v1", "data": {"a\"b": "c"}, "kind": "ConfigMap", "metadata": {"name": "x"},
+        });
+        let object = Object::new(kind, 1, value.clone());
+        assert!(object.json().starts_with(br#"{"kind":"ConfigMap","apiVersion":"v1","data":"#));
+        assert_eq!(serde_json::from_slice::<Value>(object.json()).unwrap(), value);
+        let item: Value = serde_json::from_slice(&object.item_json().concat()).unwrap();
+        assert_eq!(item, json!({"data": {"a\"b": "c"}, "metadata": {"name": "x"}}));
     }
 }

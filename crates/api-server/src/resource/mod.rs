@@ -87,7 +87,8 @@ impl Request {
             Arc::new(Table::of(store, &self.kind, include))
         });
         let kind = Arc::clone(self.shown.as_ref().unwrap_or(&self.kind));
-        Show { kind, form: self.form, table, now: store.now() }
+        let is_custom = self.schema.is_custom();
+        Show { kind, form: self.form, is_custom, table, now: store.now() }
     }
 }
 

@@ -21,6 +21,8 @@ const INITIAL_EVENTS_END: &str = "k8s.io/initial-events-end";
 pub(crate) struct Show {
     pub(crate) kind: Arc<Kind>,
     pub(crate) form: Form,
+    /// The kind is one that a definition brought.
+    pub(crate) is_custom: bool,
     /// The table, if that is the form.
     pub(crate) table: Option<Arc<Table>>,
     /// When ages are counted from.
@@ -85,10 +87,27 @@ impl Show {
             if index > 0 {
                 text.put_u8(b',');
             }
-            text.put(self.object(item));
+            self.item(item, &mut text);
         }
         text.put_slice(b"]}\n");
         text.freeze()
+    }
+
+    /// An item of a list. Those of built-in kinds have no kind and no version: the list has.
+    fn item(&self, object: &Object, text: &mut BytesMut) {
+        let is_whole = self.form != Form::Metadata && !self.is_custom;
+        match self.of_version(object.value()) {
+            Cow::Borrowed(_) if is_whole => {
+                object.item_json().into_iter().for_each(|part| text.put(part));
+            }
+            Cow::Owned(mut value) if is_whole => {
+                if let Some(map) = value.as_object_mut() {
+                    map.retain(|name, _| !matches!(name.as_str(), "kind" | "apiVersion"));
+                }
+                text.put_slice(value.to_string().as_bytes());
+            }
+            _ => text.put(self.object(object)),
+        }
     }
 }
 
