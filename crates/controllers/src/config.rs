@@ -1,6 +1,5 @@
 //! What the controllers need to know of the cluster that they run in.
 
-use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +14,6 @@ const NODE_GRACE: Duration = Duration::from_secs(50);
 pub struct Config {
     /// Decides between nodes that are equally good, so that the same pods land on the same nodes.
     pub seed: u64,
-    /// The first address for services; the 65,533 that follow belong to services too.
-    pub service_network: Ipv4Addr,
     /// The certificate authority of the API server, in PEM: it goes into each namespace's `kube-root-ca.crt`.
     pub root_ca: Option<String>,
     /// Where volumes for claims are made. The directory of a claim is made by whoever mounts it.
@@ -31,7 +28,6 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             seed: 0,
-            service_network: Ipv4Addr::new(127, 96, 0, 0),
             root_ca: None,
             volume_directory: std::env::temp_dir().join("volumes"),
             node_grace: NODE_GRACE,
@@ -44,7 +40,6 @@ impl std::fmt::Debug for Config {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
             .field("seed", &self.seed)
-            .field("service_network", &self.service_network)
             .field("volume_directory", &self.volume_directory)
             .finish_non_exhaustive()
     }

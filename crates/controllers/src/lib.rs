@@ -6,7 +6,6 @@
 
 mod accounts;
 mod action;
-mod addresses;
 mod autoscaler;
 mod budget;
 #[cfg(test)]
@@ -85,7 +84,6 @@ fn all(config: &Config) -> Vec<Box<dyn Controller>> {
         Box::new(autoscaler::Autoscalers::new(std::sync::Arc::clone(&config.metrics))),
         Box::new(budget::Budgets),
         Box::new(scheduler::Scheduler::new(config.seed)),
-        Box::new(addresses::Addresses::new(config.service_network)),
         Box::new(endpoints::EndpointsController::default()),
         Box::new(accounts::Accounts::new(config.root_ca.clone())),
         Box::new(volumes::Volumes::new(config.volume_directory.clone())),

@@ -201,7 +201,6 @@ fn controllers_config(
     controllers::Config {
         root_ca: Some(certificates.authority.clone()),
         volume_directory: folder.join("volumes"),
-        service_network: agent.addresses().service_network(),
         metrics: Arc::new(Usage(agent.clone())),
         ..controllers::Config::default()
     }

@@ -114,6 +114,8 @@ impl NodeAgent {
         let _first_life = std::fs::remove_dir_all(config.state_dir.join("pods"));
         let net = Net::new(&config).map_err(AgentError::io("loopback addresses"))?;
         let nodes = Nodes::new(store.clone(), &config, net.plan());
+        // Who gets the connections says where services are.
+        store.set_service_network(net.plan().service_network());
         let inherited = INHERITED
             .iter()
             .filter_map(|name| std::env::var(name).ok().map(|value| ((*name).to_owned(), value)));

@@ -20,8 +20,11 @@ const PRIORITIES: [(&str, i64, &str); 2] = [
     ("system-node-critical", 2_000_001_000, "For what a node needs, and what must not leave it."),
 ];
 
-/// Makes the namespaces, their default service accounts, the service `kubernetes` at `address` and the priority classes of
-/// the system, where they are missing.
+/// The class of claims that name none. It is made of directories: whoever runs the controllers makes them.
+const STORAGE_CLASS: &str = "standard";
+
+/// Makes the namespaces, their default service accounts, the service `kubernetes` at `address`, the priority classes of
+/// the system and the default storage class, where they are missing.
 ///
 /// # Errors
 /// What the store refuses, except that something is there already.
@@ -45,6 +48,16 @@ pub fn bootstrap(store: &Store, address: std::net::Ipv4Addr, port: u16) -> Resul
         });
         add(store, &store.kind("scheduling.k8s.io", "priorityclasses"), class)?;
     }
+    let class = json!({
+        "metadata": {
+            "name": STORAGE_CLASS,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
+        },
+        "provisioner": "embedded-cluster/directory",
+        "reclaimPolicy": "Delete",
+        "volumeBindingMode": "Immediate",
+    });
+    add(store, &store.kind("storage.k8s.io", "storageclasses"), class)?;
     let service = json!({
         "metadata": {
             "name": "kubernetes",

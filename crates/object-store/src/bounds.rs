@@ -7,7 +7,7 @@ use serde_json::Value;
 /// Objects of one kind. A cluster of one process holds no more; Kubernetes bounds its database instead.
 pub(crate) const MOST_OBJECTS: usize = 50_000;
 /// Events, of which the oldest give way.
-pub(crate) const MOST_EVENTS: usize = 5_000;
+pub(crate) const MOST_EVENTS: usize = 2_000;
 /// How long an event is kept, as in Kubernetes.
 pub(crate) const EVENT_LIFE: SignedDuration = SignedDuration::from_hours(1);
 

@@ -9,15 +9,17 @@ mod bounds;
 mod clock;
 mod custom;
 mod delete;
+mod history;
 mod journal;
 mod list;
-mod log;
 mod namespaces;
 mod object;
 mod options;
 mod schemas;
+mod state;
 mod store;
 mod strategy;
+mod table;
 mod watch;
 
 pub use bootstrap::bootstrap;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use apimachinery::{Kind, Status};
 use tokio::sync::watch;
 
+use crate::history::Entry;
 use crate::list::Selection;
-use crate::log::Entry;
 use crate::object::ObjectRef;
 use crate::store::Store;
 
@@ -40,7 +40,8 @@ pub struct Watch {
     pub(crate) kind: Arc<Kind>,
     pub(crate) selection: Selection,
     pub(crate) cursor: u64,
-    pub(crate) ready: VecDeque<Change>,
+    /// Changes of the kind that are yet to be looked at.
+    pub(crate) ready: VecDeque<Entry>,
     pub(crate) news: watch::Receiver<u64>,
 }
 
@@ -51,7 +52,7 @@ impl Watch {
     /// 410 when this watcher fell so far behind that changes were forgotten: list again, and watch from there.
     pub async fn next(&mut self) -> Result<Change, Status> {
         loop {
-            if let Some(change) = self.ready.pop_front() {
+            if let Some(change) = self.take() {
                 return Ok(change);
             }
             self.news.borrow_and_update();
@@ -67,11 +68,12 @@ impl Watch {
     /// # Errors
     /// As for [`Watch::next`].
     pub fn try_next(&mut self) -> Result<Option<Change>, Status> {
-        if self.ready.is_empty() {
-            self.news.borrow_and_update();
-            self.read()?;
+        if let Some(change) = self.take() {
+            return Ok(Some(change));
         }
-        Ok(self.ready.pop_front())
+        self.news.borrow_and_update();
+        self.read()?;
+        Ok(self.take())
     }
 
     /// The revision up to which everything has been handed out, once nothing is ready: what a bookmark says.
@@ -81,23 +83,31 @@ impl Watch {
     }
 
     fn read(&mut self) -> Result<(), Status> {
-        let Self { store, kind, selection, cursor, ready, .. } = self;
-        *cursor = store.changes_since(kind, *cursor, |entry| {
-            ready.extend(seen(selection, entry));
-        })?;
+        self.cursor = self.store.changes_since(&self.kind, self.cursor, &mut self.ready)?;
         Ok(())
+    }
+
+    /// The first of what was read that this watcher sees.
+    fn take(&mut self) -> Option<Change> {
+        loop {
+            let entry = self.ready.pop_front()?;
+            if let Some(change) = seen(&self.selection, &entry) {
+                return Some(change);
+            }
+        }
     }
 }
 
 /// What a change of the store is to somebody who sees a selection only.
 fn seen(selection: &Selection, entry: &Entry) -> Option<Change> {
-    let before = entry.before.as_ref().is_some_and(|before| selection.includes(before.value()));
-    let after = !entry.deleted && selection.includes(entry.after.value());
+    let object = entry.after();
+    let before = entry.before().is_some_and(|before| selection.includes(before.value()));
+    let after = !entry.deleted && selection.includes(object.value());
     let change = match (before, after) {
         (false, true) => ChangeType::Added,
         (true, true) => ChangeType::Modified,
         (true, false) => ChangeType::Deleted,
         (false, false) => return None,
     };
-    Some(Change { change, object: Arc::clone(&entry.after), revision: entry.revision })
+    Some(Change { change, object, revision: entry.revision })
 }

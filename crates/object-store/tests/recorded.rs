@@ -1,5 +1,5 @@
 //! Requests, and what kube-apiserver 1.34.3 (without controllers) answered: the store answers the same, but for what differs
-//! from run to run (uids, times, versions) and what this cluster leaves to others (addresses of services, protection of claims).
+//! from run to run (uids, times, versions) which address a service happens to get, and what this cluster leaves to others (protection of claims).
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::sync::Arc;
@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 const WRITES: &str = include_str!("recorded/writes.json");
 const CUSTOM: &str = include_str!("recorded/custom.json");
 const INVALID: &str = include_str!("recorded/invalid.json");
+
+/// Where the recorded server gave services their addresses.
+const THEIR_SERVICES: std::net::Ipv4Addr = std::net::Ipv4Addr::new(10, 0, 0, 0);
 
 #[derive(Deserialize)]
 struct Scenario {
@@ -239,6 +242,7 @@ fn replay(text: &str) -> (usize, Vec<String>) {
     let (mut count, mut wrong) = (0, Vec::new());
     for scenario in scenarios.iter().filter(|one| one.name.contains(&only)) {
         let store = Store::default();
+        store.set_service_network(THEIR_SERVICES);
         let namespace = json!({"metadata": {"name": "default"}});
         store.create(&store.kind("", "namespaces"), namespace, &WriteOptions::default()).unwrap();
         for (at, step) in scenario.steps.iter().enumerate() {

@@ -87,10 +87,6 @@ fn change(at: &Path<'_>, new: &Value, old: &Value, r: &mut Report) {
     if fewer {
         fixed["schedulingGates"] = old["schedulingGates"].clone();
     }
-    // Bound once, by the scheduler.
-    if text(old, "nodeName").is_empty() {
-        fixed["nodeName"] = old["nodeName"].clone();
-    }
     for field in ["containers", "initContainers"] {
         for (i, one) in list(old, field).iter().enumerate() {
             fixed[field][i]["image"] = one["image"].clone();

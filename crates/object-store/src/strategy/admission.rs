@@ -1,4 +1,4 @@
-//! What Kubernetes' default admission plugins fill in: priorities, tolerations of lost nodes.
+//! What Kubernetes' default admission plugins fill in: priorities, tolerations of lost nodes, storage classes.
 
 use apimachinery::{Key, Kind, Meta, Status};
 use serde_json::{Value, json};
@@ -10,9 +10,13 @@ const LOST_NODE_SECONDS: u32 = 300;
 
 /// Fills a new object in.
 pub(super) fn create(kind: &Kind, peers: &dyn Peers, object: &mut Value) -> Result<(), Status> {
-    if kind.group.is_empty() && kind.kind == "Pod" {
-        priority(kind, peers, object)?;
-        tolerate_lost_nodes(object);
+    match (kind.group.as_str(), kind.kind.as_str()) {
+        ("", "Pod") => {
+            priority(kind, peers, object)?;
+            tolerate_lost_nodes(object);
+        }
+        ("", "PersistentVolumeClaim") => storage_class(peers, object),
+        _ => {}
     }
     Ok(())
 }
@@ -33,7 +37,8 @@ pub(super) fn update(kind: &Kind, _peers: &dyn Peers, old: &Value, new: &mut Val
 fn priority(kind: &Kind, peers: &dyn Peers, pod: &mut Value) -> Result<(), Status> {
     let name = pod["spec"]["priorityClassName"].as_str().unwrap_or("").to_owned();
     let class = if name.is_empty() {
-        peers.default_priority()
+        let all = peers.all("scheduling.k8s.io", "priorityclasses");
+        all.into_iter().find(|class| class.value()["globalDefault"] == true)
     } else {
         let found = peers.find("scheduling.k8s.io", "priorityclasses", &Key::cluster(&name));
         if found.is_none() {
@@ -55,6 +60,23 @@ fn priority(kind: &Kind, peers: &dyn Peers, pod: &mut Value) -> Result<(), Statu
         pod["spec"]["preemptionPolicy"] = json!(preemption.unwrap_or("PreemptLowerPriority"));
     }
     Ok(())
+}
+
+/// The class of a claim that names none: the default one, of several the newest. An empty name means none at all.
+fn storage_class(peers: &dyn Peers, claim: &mut Value) {
+    if claim["spec"].get("storageClassName").is_some_and(|name| !name.is_null()) {
+        return;
+    }
+    let is_default = |class: &Value| {
+        class["metadata"]["annotations"]["storageclass.kubernetes.io/is-default-class"] == "true"
+    };
+    let all = peers.all("storage.k8s.io", "storageclasses");
+    let defaults = all.iter().map(|class| class.value()).filter(|class| is_default(class));
+    let age =
+        |class: &&Value| class["metadata"]["creationTimestamp"].as_str().unwrap_or("").to_owned();
+    if let Some(class) = defaults.max_by_key(age) {
+        claim["spec"]["storageClassName"] = json!(class.name());
+    }
 }
 
 fn tolerate_lost_nodes(pod: &mut Value) {

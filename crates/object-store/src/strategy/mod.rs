@@ -3,11 +3,14 @@
 //! The order is Kubernetes': the object takes its stored form and its defaults; fields are noted as the writer's; admission
 //! fills in; the kind itself sets what no request may; then all of it is validated.
 
+mod addresses;
 mod admission;
 mod fields;
 mod job;
 mod pod;
 mod service;
+
+use std::net::Ipv4Addr;
 
 use apimachinery::schema::Typed;
 use apimachinery::{Key, Kind, Meta, Status, decode, default, validate};
@@ -19,14 +22,17 @@ use crate::object::ObjectRef;
 use crate::options::{Part, WriteOptions};
 use crate::schemas::SchemaRef;
 
+pub(crate) use addresses::SERVICE_NETWORK;
 use fields::{copy, remove};
 
 /// Objects that a write looks at beside its own.
 pub(crate) trait Peers {
     /// An object by its group, plural and key.
     fn find(&self, group: &str, plural: &str, key: &Key) -> Option<ObjectRef>;
-    /// The priority class of pods that name none.
-    fn default_priority(&self) -> Option<ObjectRef>;
+    /// All objects of a group and plural.
+    fn all(&self, group: &str, plural: &str) -> Vec<ObjectRef>;
+    /// Where services get their addresses.
+    fn service_network(&self) -> Ipv4Addr;
 }
 
 /// One write.
@@ -122,7 +128,9 @@ impl Write<'_> {
         }
         match (kind.group.as_str(), kind.kind.as_str()) {
             ("", "Pod") => pod::create(object),
-            ("", "Service") => service::create(object),
+            ("", "Service") => {
+                service::create(kind, peers, object, self.options.part == Part::Whole)?;
+            }
             ("", "Namespace") => namespace(object),
             ("", "PersistentVolume") => within(object, "status")["phase"] = json!("Pending"),
             ("batch", "Job") => job::create(object),
@@ -162,7 +170,7 @@ impl Write<'_> {
         }
         admission::update(kind, peers, old, new);
         match (kind.group.as_str(), kind.kind.as_str()) {
-            ("", "Service") => service::update(old, new),
+            ("", "Service") => service::update(kind, peers, old, new)?,
             ("", "Pod") => pod::update(old, new),
             ("apps", "DaemonSet") if old["spec"]["template"] != new["spec"]["template"] => {
                 template_generation(new, old.generation() + 1);
@@ -178,6 +186,12 @@ impl Write<'_> {
         }
         if new["metadata"]["managedFields"].is_null() {
             remove(&mut new["metadata"], "managedFields");
+        }
+        if self.options.part == Part::Whole && binds(kind, old, new) {
+            // Whoever binds a pod is no request that changes it.
+            let mut bound = old.clone();
+            copy(&new["spec"], &mut bound["spec"], "nodeName");
+            return self.check(new, Some(&bound));
         }
         self.check(new, Some(old))
     }
