@@ -7,6 +7,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use serde_json::Value;
+
 /// Nanos in one.
 const NANO: i128 = 1_000_000_000;
 
@@ -64,6 +66,16 @@ impl Quantity {
     #[must_use]
     pub fn is_whole(self) -> bool {
         self.nanos % NANO == 0
+    }
+
+    /// A quantity as objects carry it: a text or a number. `None` for anything else.
+    #[must_use]
+    pub fn from_json(value: &Value) -> Option<Self> {
+        match value {
+            Value::String(text) => text.parse().ok(),
+            Value::Number(number) => number.to_string().parse().ok(),
+            _ => None,
+        }
     }
 
     /// So many thousandths.

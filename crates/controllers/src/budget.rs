@@ -2,6 +2,7 @@
 //!
 //! The rules are those of kube-controller-manager 1.34, `pkg/controller/disruption`.
 
+use apimachinery::selector::LabelSelector;
 use std::collections::BTreeSet;
 
 use apimachinery::{Key, Meta, Status};
@@ -17,7 +18,7 @@ use crate::resource::{
     BUDGETS, DEPLOYMENTS, Item, Of, PODS, REPLICA_SETS, Resource, STATEFUL_SETS,
 };
 use crate::view::{View, values};
-use crate::{owner, pod, selector};
+use crate::{owner, pod};
 
 /// Seconds after which an eviction that was allowed but not carried out no longer counts.
 const EVICTION_SECONDS: i64 = 120;
@@ -63,7 +64,7 @@ impl Controller for Budgets {
 }
 
 fn covers(budget: &Value, pod: &Value) -> bool {
-    selector::matches(budget.at("spec/selector"), pod.map("metadata/labels"))
+    LabelSelector::from_json(budget.at("spec/selector")).matches(pod)
 }
 
 /// How many pods the controllers of these pods ask for. In the error: who cannot be asked.

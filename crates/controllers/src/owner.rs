@@ -1,12 +1,12 @@
 //! Who owns what: owner references, adoption, release.
 
 use apimachinery::Meta;
+use apimachinery::selector::LabelSelector;
 use serde_json::{Value, json};
 
 use crate::action::Action;
 use crate::fields::Fields;
 use crate::resource::Resource;
-use crate::selector;
 
 /// The reference of an object to the controller that manages it.
 pub(crate) fn controller(object: &Value) -> Option<&Value> {
@@ -44,9 +44,10 @@ pub(crate) fn claim<'a>(
     candidates: impl IntoIterator<Item = &'a Value>,
     actions: &mut Vec<Action>,
 ) -> Vec<&'a Value> {
+    let selector = LabelSelector::from_json(selector);
     let mut claimed = Vec::new();
     for object in candidates {
-        let fits = selector::matches(selector, object.map("metadata/labels"));
+        let fits = selector.matches(object);
         match controller(object) {
             Some(other) if other.text("uid") != owner.uid() => {}
             Some(_) if fits => claimed.push(object),

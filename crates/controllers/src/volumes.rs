@@ -2,6 +2,8 @@
 //!
 //! The directory itself is made by whoever mounts it.
 
+use apimachinery::quantity::Quantity;
+use apimachinery::selector::LabelSelector;
 use std::path::{Path, PathBuf};
 
 use apimachinery::{Key, Meta, Status};
@@ -12,9 +14,9 @@ use crate::action::{Action, Event, Plan};
 use crate::controller::Controller;
 use crate::execute::Identity;
 use crate::fields::Fields;
+use crate::pod;
 use crate::resource::{CLAIMS, Item, PODS, Resource, STORAGE_CLASSES, VOLUMES};
 use crate::view::{View, values};
-use crate::{pod, quantity, selector};
 
 const BOUND_BY_US: &str = "pv.kubernetes.io/bound-by-controller";
 const BIND_COMPLETED: &str = "pv.kubernetes.io/bind-completed";
@@ -149,8 +151,12 @@ fn wait(claim: &Value, event: Event) -> Vec<Action> {
     pending.into_iter().chain([Action::Tell(event)]).collect()
 }
 
+fn amount(quantity: &Value) -> i64 {
+    Quantity::from_json(quantity).map_or(0, Quantity::value)
+}
+
 fn capacity(volume: &Value) -> i64 {
-    quantity::units(volume.at("spec/capacity/storage")).unwrap_or(0)
+    amount(volume.at("spec/capacity/storage"))
 }
 
 fn is_free_for(volume: &Value, claim: &Value) -> bool {
@@ -167,9 +173,8 @@ fn fits(volume: &Value, claim: &Value) -> bool {
     !volume.is_terminating()
         && volume.text("spec/storageClassName") == claim.text("spec/storageClassName")
         && modes.clone().all(|mode| volume.list("spec/accessModes").contains(mode))
-        && capacity(volume)
-            >= quantity::units(claim.at("spec/resources/requests/storage")).unwrap_or(0)
-        && (chosen.is_null() || selector::matches(chosen, volume.map("metadata/labels")))
+        && capacity(volume) >= amount(claim.at("spec/resources/requests/storage"))
+        && (chosen.is_null() || LabelSelector::from_json(chosen).matches(volume))
 }
 
 /// A new volume for a claim.

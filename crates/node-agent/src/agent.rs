@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use apimachinery::quantity::Quantity;
 use apimachinery::{Key, Kind, Meta};
 use k8s_openapi::api::core::v1::Pod;
 use object_store::{ChangeType, ObjectRef, Selection, Store};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-use crate::config::Config;
+use crate::config::{Config, NodeConfig};
 use crate::error::AgentError;
 use crate::events::Recorder;
 use crate::metrics::Meter;
@@ -19,7 +20,6 @@ use crate::net::Net;
 use crate::node::Nodes;
 use crate::pod::fields::Place;
 use crate::pod::worker::{self, Message, View};
-use crate::quantity;
 use crate::supervisor::view;
 
 /// Variables of the agent that programs get too, unless their image or container sets them.
@@ -58,11 +58,14 @@ impl Shared {
     /// What a pod on a node can know of it.
     pub(crate) fn place(&self, node: &str) -> Place {
         let config = self.config.nodes.iter().find(|one| one.name == node);
+        let amount = |of: fn(&NodeConfig) -> &String| -> Option<Quantity> {
+            config.and_then(|one| of(one).parse().ok())
+        };
         Place {
             bind: String::new(),
             host_ip: self.nodes.address(node),
-            cpu_milli: config.and_then(|one| quantity::milli(&one.cpu)).unwrap_or(0),
-            memory: config.and_then(|one| quantity::units(&one.memory)).unwrap_or(0),
+            cpu_milli: amount(|one| &one.cpu).map_or(0, Quantity::milli),
+            memory: amount(|one| &one.memory).map_or(0, Quantity::value),
         }
     }
 

@@ -21,7 +21,6 @@ mod metrics;
 pub mod net;
 mod node;
 mod pod;
-mod quantity;
 mod sandbox;
 mod stress;
 mod supervisor;

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use apimachinery::Key;
+use apimachinery::quantity::Quantity;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
 use crate::agent::{NodeAgent, Shared};
 use crate::pod::worker::Message;
-use crate::quantity;
 use crate::supervisor::processes::{self, Process};
 
 /// What a container uses.
@@ -120,7 +120,9 @@ fn sample(shared: &Shared) -> Vec<(Key, String)> {
             cpu_nano: cpu_nano as u64,
             memory_bytes,
         };
-        if limit(shared, target).is_some_and(|limit| i128::from(memory_bytes) > limit) {
+        if limit(shared, target)
+            .is_some_and(|limit| i64::try_from(memory_bytes).is_ok_and(|used| used > limit))
+        {
             over.push((target.pod.clone(), target.container.clone()));
         }
         let pod = pods.entry(target.pod.clone()).or_insert_with(|| PodUsage {
@@ -171,13 +173,13 @@ fn of_container(all: &BTreeMap<u32, Process>, target: &Target, targets: &[Target
 }
 
 /// The container's memory limit, in bytes.
-fn limit(shared: &Shared, target: &Target) -> Option<i128> {
+fn limit(shared: &Shared, target: &Target) -> Option<i64> {
     let object = shared.store.get(&shared.pods, &target.pod).ok()?;
     let spec = &object.value()["spec"];
     let lists = ["containers", "initContainers"].into_iter();
     let mut all = lists.flat_map(|list| spec[list].as_array().into_iter().flatten());
     let one = all.find(|one| one["name"] == target.container.as_str())?;
-    quantity::units(one["resources"]["limits"]["memory"].as_str()?)
+    Quantity::from_json(&one["resources"]["limits"]["memory"]).map(Quantity::value)
 }
 
 /// Clock ticks of a second, bytes of a page.

@@ -91,17 +91,10 @@ impl LabelSelector {
             .collect();
         let expressions = map.get("matchExpressions").and_then(Value::as_array);
         for expression in expressions.into_iter().flatten() {
-            let operator = match expression["operator"].as_str() {
-                Some("In") => Operator::In,
-                Some("NotIn") => Operator::NotIn,
-                Some("Exists") => Operator::Exists,
-                Some("DoesNotExist") => Operator::DoesNotExist,
-                Some("Gt") => Operator::Greater,
-                Some("Lt") => Operator::Less,
-                _ => return Self::nothing(),
-            };
-            let values = expression["values"].as_array().into_iter().flatten().map(text).collect();
-            requirements.push(Requirement { key: text(&expression["key"]), operator, values });
+            match Requirement::from_json(expression) {
+                Some(requirement) => requirements.push(requirement),
+                None => return Self::nothing(),
+            }
         }
         Self { requirements, nothing: false }
     }
@@ -121,7 +114,15 @@ impl LabelSelector {
     /// Whether labels satisfy it: a JSON object of texts; null for none.
     #[must_use]
     pub fn matches_labels(&self, labels: &Value) -> bool {
-        let labels = labels.as_object();
+        match labels.as_object() {
+            Some(labels) => self.matches_map(labels),
+            None => self.matches_map(&Map::new()),
+        }
+    }
+
+    /// The same, of labels that are a map already.
+    #[must_use]
+    pub fn matches_map(&self, labels: &Map<String, Value>) -> bool {
         !self.nothing && self.requirements.iter().all(|one| one.holds(labels))
     }
 
@@ -133,8 +134,28 @@ impl LabelSelector {
 }
 
 impl Requirement {
-    fn holds(&self, labels: Option<&Map<String, Value>>) -> bool {
-        let value = labels.and_then(|labels| labels.get(&self.key)).and_then(Value::as_str);
+    /// Reads the JSON form: an item of `matchExpressions`, of a label selector or of a node selector. `None` for an operator
+    /// that does not exist.
+    #[must_use]
+    pub fn from_json(json: &Value) -> Option<Self> {
+        let operator = match json["operator"].as_str()? {
+            "In" => Operator::In,
+            "NotIn" => Operator::NotIn,
+            "Exists" => Operator::Exists,
+            "DoesNotExist" => Operator::DoesNotExist,
+            "Gt" => Operator::Greater,
+            "Lt" => Operator::Less,
+            _ => return None,
+        };
+        let text = |value: &Value| value.as_str().unwrap_or("").to_owned();
+        let values = json["values"].as_array().into_iter().flatten().map(text).collect();
+        Some(Self { key: text(&json["key"]), operator, values })
+    }
+
+    /// Whether labels satisfy it.
+    #[must_use]
+    pub fn holds(&self, labels: &Map<String, Value>) -> bool {
+        let value = labels.get(&self.key).and_then(Value::as_str);
         let number = |than: fn(&i64, &i64) -> bool| {
             let is = value.and_then(|value| value.parse::<i64>().ok());
             let bound = self.values.first().and_then(|bound| bound.parse::<i64>().ok());
@@ -149,6 +170,12 @@ impl Requirement {
             Operator::Less => number(i64::lt),
         }
     }
+}
+
+/// Whether labels hold each of the pairs wanted: what a service's or a replication's plain map of labels means.
+#[must_use]
+pub fn has_all(wanted: &Map<String, Value>, labels: &Map<String, Value>) -> bool {
+    wanted.iter().all(|(key, value)| labels.get(key) == Some(value))
 }
 
 impl fmt::Display for LabelSelector {

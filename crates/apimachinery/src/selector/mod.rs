@@ -7,4 +7,4 @@ mod label;
 mod lexer;
 
 pub use field::FieldSelector;
-pub use label::{LabelSelector, Operator, Requirement};
+pub use label::{LabelSelector, Operator, Requirement, has_all};

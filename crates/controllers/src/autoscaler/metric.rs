@@ -11,7 +11,6 @@ use super::target::Target as Scale;
 use super::usage::{self, Sample, Samples, Target, is_near, up};
 use crate::fields::Fields;
 use crate::metrics::Metrics;
-use crate::quantity;
 
 /// What a metric comes to.
 #[derive(Clone, Debug)]
@@ -90,7 +89,7 @@ impl Source<'_> {
     /// CPU or memory of pods, or of one container of each.
     fn resource(&self, spec: &Value, field: &str, container: &str) -> Result<Reading, String> {
         let name = spec.text("name");
-        let average = quantity::thousandths(spec.at("target/averageValue"));
+        let average = thousandths(spec.at("target/averageValue"));
         let what = if average.is_some() { "usage" } else { "utilization" };
         let proposal = self
             .samples(name, container)
@@ -173,8 +172,7 @@ impl Source<'_> {
             |value: i64| Sample { value, timestamp: self.now, window: SignedDuration::ZERO };
         let samples: Samples =
             values.into_iter().map(|(pod, value)| (pod, sample(value))).collect();
-        let target =
-            quantity::thousandths(spec.at("target/averageValue")).filter(|target| *target > 0);
+        let target = thousandths(spec.at("target/averageValue")).filter(|target| *target > 0);
         let target = Target::Average(target.ok_or("no average value target was set")?);
         let proposal =
             usage::propose(self.pods, samples, &target, self.scale.replicas, false, self.now)?;
@@ -231,9 +229,7 @@ impl Source<'_> {
         missing: &str,
         told: &dyn Fn() -> String,
     ) -> Result<(i64, Value, String), String> {
-        let target = |field: &str| {
-            quantity::thousandths(&spec["target"][field]).filter(|target| *target > 0)
-        };
+        let target = |field: &str| thousandths(&spec["target"][field]).filter(|target| *target > 0);
         if let Some(average) = target("averageValue") {
             let pods = self.scale.status_replicas;
             let ratio = used as f64 / (average as f64 * pods as f64);
@@ -257,6 +253,11 @@ impl Source<'_> {
     }
 }
 
+/// A quantity in thousandths. `None`: it is no quantity.
+fn thousandths(value: &Value) -> Option<i64> {
+    Quantity::from_json(value).map(Quantity::milli)
+}
+
 /// What each pod asked for, in thousandths.
 fn requests(pods: &[&Value], resource: &str, only: &str) -> Result<BTreeMap<String, i64>, String> {
     let mut all = BTreeMap::new();
@@ -270,7 +271,7 @@ fn requests(pods: &[&Value], resource: &str, only: &str) -> Result<BTreeMap<Stri
             if !only.is_empty() && container.text("name") != only {
                 continue;
             }
-            let asked = quantity::thousandths(&container["resources"]["requests"][resource]);
+            let asked = thousandths(&container["resources"]["requests"][resource]);
             sum += asked.ok_or_else(|| {
                 format!(
                     "missing request for {resource} in container {} of Pod {}",

@@ -5,6 +5,7 @@
 mod nodes;
 mod plan;
 
+use apimachinery::selector::LabelSelector;
 use std::collections::HashMap;
 
 use apimachinery::{Key, Meta, Status};
@@ -15,9 +16,9 @@ use crate::action::Plan;
 use crate::controller::Controller;
 use crate::execute::Identity;
 use crate::fields::Fields;
+use crate::owner;
 use crate::resource::{DAEMON_SETS, Item, NODES, PODS, REVISIONS, Resource};
 use crate::view::{View, values};
-use crate::{owner, selector};
 
 /// The controller of DaemonSets.
 #[derive(Debug, Default)]
@@ -59,8 +60,9 @@ impl Controller for DaemonSets {
         }
         let labels = object.map("metadata/labels");
         let sets = view.within(DAEMON_SETS, object.namespace());
-        let fitting =
-            sets.iter().filter(|set| selector::matches(set.value().at("spec/selector"), labels));
+        let fitting = sets.iter().filter(|set| {
+            LabelSelector::from_json(set.value().at("spec/selector")).matches_map(labels)
+        });
         fitting.map(|set| Item::new(DAEMON_SETS, set.key())).collect()
     }
 

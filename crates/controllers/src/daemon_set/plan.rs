@@ -1,5 +1,6 @@
 //! What to do about a daemon set.
 
+use apimachinery::selector::LabelSelector;
 use std::collections::BTreeMap;
 
 use apimachinery::Meta;
@@ -11,7 +12,7 @@ use crate::action::{Action, Event, Plan, TellStyle};
 use crate::fields::{Fields, share};
 use crate::history::{self, History};
 use crate::resource::{DAEMON_SETS, PODS};
-use crate::{owner, pod, selector};
+use crate::{owner, pod};
 
 /// Old revisions that are kept, unless the set says otherwise.
 const HISTORY_LIMIT: i64 = 10;
@@ -34,7 +35,7 @@ pub(super) fn plan(
     revisions: &[&Value],
     now: Timestamp,
 ) -> Plan {
-    if selector::is_empty(set.at("spec/selector")) {
+    if LabelSelector::from_json(set.at("spec/selector")).is_everything() {
         let message = "This daemon set is selecting all pods. A non-empty selector is required.";
         return Plan::of(vec![Action::Tell(Event::warning(set, "SelectingAll", message))]);
     }

@@ -12,6 +12,7 @@ mod sets;
 #[cfg(test)]
 mod tests;
 
+use apimachinery::selector::LabelSelector;
 use apimachinery::{Key, Meta, Status};
 use object_store::Change;
 
@@ -19,9 +20,9 @@ use crate::action::Plan;
 use crate::controller::Controller;
 use crate::execute::Identity;
 use crate::fields::Fields;
+use crate::owner;
 use crate::resource::{DEPLOYMENTS, Item, PODS, REPLICA_SETS, Resource};
 use crate::view::{View, values};
-use crate::{owner, selector};
 
 /// The controller of Deployments.
 #[derive(Debug)]
@@ -48,7 +49,10 @@ impl Controller for Deployments {
                     let labels = object.map("metadata/labels");
                     view.within(DEPLOYMENTS, object.namespace())
                         .iter()
-                        .filter(|one| selector::matches(one.value().at("spec/selector"), labels))
+                        .filter(|one| {
+                            let selector = one.value().at("spec/selector");
+                            LabelSelector::from_json(selector).matches_map(labels)
+                        })
                         .map(|one| Item::new(DEPLOYMENTS, one.key()))
                         .collect()
                 }

@@ -1,5 +1,6 @@
 //! What to do about a deployment.
 
+use apimachinery::selector::LabelSelector;
 use apimachinery::{Key, Meta};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -10,7 +11,7 @@ use crate::action::{Action, Event, Plan};
 use crate::fields::Fields;
 use crate::resource::{DEPLOYMENTS, REPLICA_SETS};
 use crate::template::{self, HASH};
-use crate::{owner, pod, selector};
+use crate::{owner, pod};
 
 /// A deployment with its sets, as they are and as this plan makes them.
 pub(super) struct Rollout<'a> {
@@ -35,7 +36,7 @@ pub(super) struct Rollout<'a> {
 /// What to do about a deployment, given the sets and pods of its namespace.
 pub(crate) fn plan(deployment: &Value, all: &[&Value], pods: &[&Value], now: Timestamp) -> Plan {
     let wanted_pods = deployment.at("spec/selector");
-    if selector::is_empty(wanted_pods) {
+    if LabelSelector::from_json(wanted_pods).is_everything() {
         let message = "This deployment is selecting all pods. A non-empty selector is required.";
         return Plan::of(vec![Action::Tell(Event::warning(deployment, "SelectingAll", message))]);
     }

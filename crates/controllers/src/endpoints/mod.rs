@@ -8,6 +8,7 @@ mod slices;
 #[cfg(test)]
 mod tests;
 
+use apimachinery::selector::has_all;
 use std::collections::HashMap;
 
 use apimachinery::{Key, Meta, Status};
@@ -19,7 +20,6 @@ use crate::controller::Controller;
 use crate::execute::Identity;
 use crate::fields::Fields;
 use crate::resource::{ENDPOINTS, Item, NODES, PODS, Resource, SERVICES, SLICES};
-use crate::selector;
 use crate::view::{View, values};
 
 /// Keeps endpoints in step with services and pods.
@@ -55,10 +55,8 @@ impl Controller for EndpointsController {
                 let concerned = services.iter().filter(|one| {
                     let wanted = one.value().map("spec/selector");
                     !wanted.is_empty()
-                        && (selector::has_all(wanted, &now)
-                            || before
-                                .as_ref()
-                                .is_some_and(|labels| selector::has_all(wanted, labels)))
+                        && (has_all(wanted, &now)
+                            || before.as_ref().is_some_and(|labels| has_all(wanted, labels)))
                 });
                 concerned.map(|one| Item::new(SERVICES, one.key())).collect()
             }
@@ -95,7 +93,7 @@ impl Controller for EndpointsController {
         }
         let pods = view.within(PODS, namespace);
         let mut pods = values(&pods);
-        pods.retain(|pod| selector::has_all(wanted, pod.map("metadata/labels")));
+        pods.retain(|pod| has_all(wanted, pod.map("metadata/labels")));
         let zones: HashMap<String, String> = pods
             .iter()
             .filter_map(|pod| {

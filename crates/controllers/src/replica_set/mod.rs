@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::HashMap;
 
+use apimachinery::selector::{LabelSelector, has_all};
 use apimachinery::{Key, Meta, Status};
 use jiff::Timestamp;
 use object_store::Change;
@@ -20,7 +21,7 @@ use crate::execute::Identity;
 use crate::fields::Fields;
 use crate::resource::{Item, PODS, REPLICA_SETS, Resource};
 use crate::view::{View, values};
-use crate::{owner, pod, selector};
+use crate::{owner, pod};
 
 /// Pods created or deleted in one go, as in Kubernetes.
 const BURST: usize = 500;
@@ -53,7 +54,9 @@ impl Controller for ReplicaSets {
         let labels = object.map("metadata/labels");
         view.within(REPLICA_SETS, object.namespace())
             .iter()
-            .filter(|set| selector::matches(set.value().at("spec/selector"), labels))
+            .filter(|set| {
+                LabelSelector::from_json(set.value().at("spec/selector")).matches_map(labels)
+            })
             .map(|set| Item::new(REPLICA_SETS, set.key()))
             .collect()
     }
@@ -145,10 +148,7 @@ fn status(set: &Value, active: &[&Value], now: Timestamp) -> Value {
         "observedGeneration": set.generation(),
     });
     let counts = [
-        (
-            "fullyLabeledReplicas",
-            count(&|one| selector::has_all(template, one.map("metadata/labels"))),
-        ),
+        ("fullyLabeledReplicas", count(&|one| has_all(template, one.map("metadata/labels")))),
         ("readyReplicas", count(&|one| pod::is_ready(one))),
         ("availableReplicas", count(&|one| pod::is_available(one, min_ready, now))),
     ];

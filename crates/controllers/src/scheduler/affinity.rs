@@ -1,5 +1,6 @@
 //! Pods that want to be near other pods, or far from them: counted once per pod to place, by topology.
 
+use apimachinery::selector::LabelSelector;
 use std::collections::HashMap;
 
 use apimachinery::Key;
@@ -7,7 +8,6 @@ use serde_json::{Map, Value};
 
 use super::snapshot::{NodeInfo, PodInfo, Snapshot};
 use crate::fields::Fields;
-use crate::selector;
 
 /// How many pods a term of a pod matches in each place: topology key and value.
 type Places = HashMap<(String, String), i64>;
@@ -150,7 +150,7 @@ fn note(places: &mut Places, key: &str, node: &NodeInfo, weight: i64) {
 /// Whether a term of `who` means `whom`.
 fn matches(term: &Value, who: &PodInfo, whom: &PodInfo, snapshot: &Snapshot) -> bool {
     in_namespaces(term, &who.key, &whom.key, snapshot)
-        && selector::matches(term.at("labelSelector"), &whom.labels)
+        && LabelSelector::from_json(term.at("labelSelector")).matches_map(&whom.labels)
         && same_labels(term.list("matchLabelKeys"), &who.labels, &whom.labels, true)
         && same_labels(term.list("mismatchLabelKeys"), &who.labels, &whom.labels, false)
 }
@@ -163,7 +163,7 @@ fn in_namespaces(term: &Value, who: &Key, whom: &Key, snapshot: &Snapshot) -> bo
     }
     let labels = snapshot.namespaces.get(&whom.namespace);
     listed.iter().any(|one| *one == whom.namespace.as_str())
-        || (chosen.is_object() && labels.is_some_and(|labels| selector::matches(chosen, labels)))
+        || labels.is_some_and(|labels| LabelSelector::from_json(chosen).matches_map(labels))
 }
 
 /// Keys whose values are taken from the pod itself.

@@ -1,17 +1,17 @@
 //! What a node itself must satisfy: selectors, affinity, taints.
 
+use apimachinery::selector::{Requirement, has_all};
 use serde_json::{Map, Value, json};
 
 use super::snapshot::{NodeInfo, PodInfo};
 use crate::fields::Fields;
-use crate::selector;
 
 /// The taint that a cordoned node stands for.
 const UNSCHEDULABLE: &str = "node.kubernetes.io/unschedulable";
 
 /// `nodeSelector` and the required terms of node affinity.
 pub(crate) fn selects(spec: &Value, node: &NodeInfo) -> bool {
-    if !selector::has_all(spec.map("nodeSelector"), &node.labels) {
+    if !has_all(spec.map("nodeSelector"), &node.labels) {
         return false;
     }
     let required = spec.at("affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution");
@@ -25,8 +25,12 @@ pub(crate) fn matches_term(term: &Value, node: &NodeInfo) -> bool {
     let name: Map<String, Value> =
         [("metadata.name".to_owned(), json!(node.name))].into_iter().collect();
     (!labels.is_empty() || !fields.is_empty())
-        && labels.iter().all(|one| selector::expression(one, &node.labels))
-        && fields.iter().all(|one| selector::expression(one, &name))
+        && labels.iter().all(|one| holds(one, &node.labels))
+        && fields.iter().all(|one| holds(one, &name))
+}
+
+fn holds(expression: &Value, labels: &Map<String, Value>) -> bool {
+    Requirement::from_json(expression).is_some_and(|one| one.holds(labels))
 }
 
 /// Whether a pod tolerates a taint.

@@ -3,6 +3,7 @@
 //! The rules of kube-scheduler's DefaultPreemption: as few and as unimportant victims as possible, disruption budgets kept
 //! where that can be.
 
+use apimachinery::selector::LabelSelector;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +15,6 @@ use super::decide::{Unfit, histogram, unavailable};
 use super::filter::{Prepared, allow};
 use super::snapshot::{PodInfo, Snapshot};
 use crate::fields::Fields;
-use crate::selector;
 
 /// Nodes that are looked at for one pod (kube-scheduler looks at a tenth of the nodes, and at least 100).
 const NODES_TRIED: usize = 100;
@@ -132,7 +132,7 @@ fn split_by_budgets(pods: Pods, budgets: &[&Value]) -> (Pods, Pods) {
         let covers = |budget: &&&Value| {
             budget.namespace() == pod.key.namespace
                 && !pod.labels.is_empty()
-                && selector::matches(budget.at("spec/selector"), &pod.labels)
+                && LabelSelector::from_json(budget.at("spec/selector")).matches_map(&pod.labels)
                 && budget.at("status/disruptedPods").get(&pod.key.name).is_none()
         };
         let mut breaks = false;

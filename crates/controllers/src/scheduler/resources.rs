@@ -1,11 +1,11 @@
 //! What pods ask for and what nodes have: CPU in thousandths of a core, everything else in whole units.
 
+use apimachinery::quantity::Quantity;
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
 use crate::fields::Fields;
-use crate::quantity;
 
 /// Amounts by resource name.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,8 +19,11 @@ impl Resources {
     /// From a list of quantities, as containers and nodes carry it.
     pub(crate) fn of(list: &Map<String, Value>) -> Self {
         let amount = |(name, value): (&String, &Value)| {
-            let amount =
-                if name == "cpu" { quantity::thousandths(value) } else { quantity::units(value) };
+            let amount = Quantity::from_json(value).map(if name == "cpu" {
+                Quantity::milli
+            } else {
+                Quantity::value
+            });
             amount.map(|amount| (name.clone(), amount))
         };
         Self(list.iter().filter_map(amount).collect())

@@ -1,5 +1,6 @@
 //! Topology spread: like pods, evenly over zones, nodes, or whatever a label names.
 
+use apimachinery::selector::LabelSelector;
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
@@ -7,7 +8,6 @@ use serde_json::{Value, json};
 use super::node_rules;
 use super::snapshot::{NodeInfo, PodInfo, Snapshot};
 use crate::fields::Fields;
-use crate::selector;
 
 /// Why a node does not do.
 pub(crate) const NOT_SPREAD: &str = "node(s) didn't match pod topology spread constraints";
@@ -124,7 +124,8 @@ impl Constraint {
             }
         }
         let key = one.text("topologyKey").to_owned();
-        let own = i64::from(selector::matches(&wanted, &pod.labels));
+        let wanted = LabelSelector::from_json(&wanted);
+        let own = i64::from(wanted.matches_map(&pod.labels));
         let mut places: HashMap<String, i64> = HashMap::new();
         for node in snapshot.existing() {
             let complete = lenient || keys.iter().all(|key| node.labels.contains_key(*key));
@@ -135,7 +136,7 @@ impl Constraint {
             let kin = node.pods.values().filter(|other| {
                 other.key.namespace == pod.key.namespace
                     && !other.terminating
-                    && selector::matches(&wanted, &other.labels)
+                    && wanted.matches_map(&other.labels)
             });
             *places.entry(value.to_owned()).or_default() += i64::try_from(kin.count()).unwrap_or(0);
         }

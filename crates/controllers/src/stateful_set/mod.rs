@@ -6,6 +6,7 @@ mod claims;
 mod identity;
 mod plan;
 
+use apimachinery::selector::LabelSelector;
 use apimachinery::{Key, Meta, Status};
 use object_store::Change;
 
@@ -13,9 +14,9 @@ use crate::action::Plan;
 use crate::controller::Controller;
 use crate::execute::Identity;
 use crate::fields::Fields;
+use crate::owner;
 use crate::resource::{CLAIMS, Item, PODS, REVISIONS, Resource, STATEFUL_SETS};
 use crate::view::{View, values};
-use crate::{owner, selector};
 
 /// The controller of StatefulSets.
 #[derive(Debug)]
@@ -43,8 +44,9 @@ impl Controller for StatefulSets {
         }
         let labels = object.map("metadata/labels");
         let sets = view.within(STATEFUL_SETS, object.namespace());
-        let fitting =
-            sets.iter().filter(|set| selector::matches(set.value().at("spec/selector"), labels));
+        let fitting = sets.iter().filter(|set| {
+            LabelSelector::from_json(set.value().at("spec/selector")).matches_map(labels)
+        });
         fitting.map(|set| Item::new(STATEFUL_SETS, set.key())).collect()
     }
 

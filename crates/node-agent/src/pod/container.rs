@@ -74,6 +74,8 @@ impl Pause {
 pub(crate) struct Container {
     pub(crate) spec: Arc<Spec>,
     pub(crate) role: Role,
+    /// Why it waits when there is nothing else to say: what the kubelet calls the default state.
+    pub(crate) idle: &'static str,
     pub(crate) state: State,
     pub(crate) last: Option<Terminated>,
     pub(crate) restarts: i32,
@@ -96,15 +98,13 @@ pub(crate) struct Container {
 }
 
 impl Container {
-    pub(crate) fn new(spec: Arc<Spec>, role: Role) -> Self {
+    /// A container before its first run. `idle`: why one waits that nothing else is known of.
+    pub(crate) fn new(spec: Arc<Spec>, role: Role, idle: &'static str) -> Self {
         Self {
             spec,
             role,
-            state: waiting(if role == Role::Init {
-                "PodInitializing"
-            } else {
-                "ContainerCreating"
-            }),
+            idle,
+            state: waiting(idle),
             last: None,
             restarts: 0,
             task: None,
@@ -194,7 +194,7 @@ impl Container {
             State::Running { since: Some(since), .. } => {
                 json!({"running": {"startedAt": seconds(*since)}})
             }
-            State::Running { since: None, .. } => waiting_json(self.role),
+            State::Running { since: None, .. } => json!({"waiting": {"reason": self.idle}}),
             State::Terminated(how) => terminated(how),
         };
         let last = self.last.as_ref().map_or_else(|| json!({}), terminated);
@@ -215,9 +215,9 @@ impl Container {
     }
 }
 
-fn waiting_json(role: Role) -> Value {
-    let reason = if role == Role::Init { "PodInitializing" } else { "ContainerCreating" };
-    json!({"waiting": {"reason": reason}})
+/// Why the containers of a pod wait at first (kubelet: `convertToAPIContainerStatuses`).
+pub(crate) fn idle(has_init_containers: bool) -> &'static str {
+    if has_init_containers { "PodInitializing" } else { "ContainerCreating" }
 }
 
 /// A state of waiting without more to say.

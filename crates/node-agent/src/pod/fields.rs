@@ -1,10 +1,9 @@
 //! The downward API: a pod's own fields and resources, as text.
 
 use apimachinery::Meta;
+use apimachinery::quantity::Quantity;
 use k8s_openapi::api::core::v1::{Container, ResourceFieldSelector};
 use serde_json::Value;
-
-use crate::quantity;
 
 /// What a pod cannot read of itself from its object.
 #[derive(Debug, Clone, Default)]
@@ -14,9 +13,9 @@ pub(crate) struct Place {
     /// Its node's address.
     pub(crate) host_ip: String,
     /// CPUs and bytes that the node has: the limit of a container without one.
-    pub(crate) cpu_milli: i128,
+    pub(crate) cpu_milli: i64,
     /// Bytes.
-    pub(crate) memory: i128,
+    pub(crate) memory: i64,
 }
 
 /// `fieldRef`. `None`: no such field.
@@ -72,16 +71,20 @@ pub(crate) fn resource(
         "requests" => requests.and_then(|all| all.get(name)).or(limit),
         _ => return None,
     };
-    let milli = match (given, which, name) {
-        (Some(quantity), ..) => quantity::milli(&quantity.0)?,
+    let given = match (given, which, name) {
+        (Some(quantity), ..) => milli(&quantity.0)?,
         (None, "limits", "cpu") => place.cpu_milli,
-        (None, "limits", "memory") => place.memory * 1000,
+        (None, "limits", "memory") => place.memory.saturating_mul(1000),
         (None, _, "cpu" | "memory" | "ephemeral-storage") => 0,
         _ => return None,
     };
     let divisor = selector.divisor.as_ref().map(|quantity| quantity.0.as_str());
-    let divisor = divisor.and_then(quantity::milli).filter(|milli| *milli > 0).unwrap_or(1000);
-    Some((milli.div_euclid(divisor) + i128::from(milli.rem_euclid(divisor) != 0)).to_string())
+    let divisor = divisor.and_then(milli).filter(|milli| *milli > 0).unwrap_or(1000);
+    Some((given.div_euclid(divisor) + i64::from(given.rem_euclid(divisor) != 0)).to_string())
+}
+
+fn milli(text: &str) -> Option<i64> {
+    text.parse().ok().map(Quantity::milli)
 }
 
 #[cfg(test)]

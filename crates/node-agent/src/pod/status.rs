@@ -83,9 +83,6 @@ pub(crate) fn status(
         new["podIPs"] = json!([{"ip": frame.pod_ip}]);
     }
     new["startTime"] = json!(frame.start_time);
-    if new["qosClass"].is_null() {
-        new["qosClass"] = json!(qos(pod));
-    }
     let init = of(|role| role != Role::Main);
     if !init.is_empty() {
         new["initContainerStatuses"] = json!(init);
@@ -183,32 +180,6 @@ fn set_condition(status: &mut Value, kind: &str, is: bool, why: Why, frame: &Fra
     }
 }
 
-/// `Guaranteed` if every container limits both CPU and memory to what it requests, `BestEffort` if none says anything.
-fn qos(pod: &Value) -> &'static str {
-    let all = ["containers", "initContainers"].into_iter();
-    let all: Vec<&Value> =
-        all.flat_map(|list| pod["spec"][list].as_array().into_iter().flatten()).collect();
-    let given =
-        |one: &Value, of: &str, name: &str| one["resources"][of][name].as_str().map(str::to_owned);
-    let names = ["cpu", "memory"];
-    let nothing = all.iter().all(|one| {
-        names
-            .iter()
-            .all(|name| given(one, "limits", name).or(given(one, "requests", name)).is_none())
-    });
-    let exact = all.iter().all(|one| {
-        names.iter().all(|name| {
-            let limit = given(one, "limits", name);
-            limit.is_some() && given(one, "requests", name).is_none_or(|one| Some(one) == limit)
-        })
-    });
-    match (nothing, exact) {
-        (true, _) => "BestEffort",
-        (_, true) => "Guaranteed",
-        _ => "Burstable",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::container::{Terminated, waiting};
@@ -216,7 +187,7 @@ mod tests {
 
     fn container(role: Role, state: State) -> Container {
         let spec = serde_json::from_value(json!({"name": "main", "image": "x"})).unwrap();
-        Container { state, ..Container::new(std::sync::Arc::new(spec), role) }
+        Container { state, ..Container::new(std::sync::Arc::new(spec), role, "ContainerCreating") }
     }
 
     fn running() -> State {

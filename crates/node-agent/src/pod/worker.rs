@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::container::{Container, State, Stopping, Terminated};
+use super::container::{Container, State, Stopping, Terminated, idle};
 use super::fields::Place;
 use super::plan::{self, Policy, Role};
 use super::probe::{Outcome, ProbeKind};
@@ -162,8 +162,9 @@ pub(crate) fn start(
 /// The containers of a pod as they stand before anything runs. What ran in an earlier life of the cluster has ended with it.
 fn containers(pod: &Pod, object: &Value) -> Vec<Container> {
     let Some(spec) = &pod.spec else { return Vec::new() };
+    let idle = idle(spec.init_containers.as_ref().is_some_and(|all| !all.is_empty()));
     let one = |spec: &Spec, role| {
-        let mut container = Container::new(Arc::new(spec.clone()), role);
+        let mut container = Container::new(Arc::new(spec.clone()), role, idle);
         let list = if role == Role::Main { "containerStatuses" } else { "initContainerStatuses" };
         let all = object["status"][list].as_array().into_iter().flatten();
         if let Some(before) = all.into_iter().find(|one| one["name"] == spec.name.as_str()) {
