@@ -97,32 +97,55 @@ impl MetricFamily {
 
 impl fmt::Display for MetricFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let help = self.help.replace('\\', r"\\").replace('\n', r"\n");
-        writeln!(f, "# HELP {} {help}", self.name)?;
+        write!(f, "# HELP {} ", self.name)?;
+        write_escaped(f, &self.help, &['\\', '\n'])?;
+        f.write_char('\n')?;
         writeln!(f, "# TYPE {} {}", self.name, self.kind.as_str())?;
         for sample in &self.samples {
             write!(f, "{}{}", self.name, sample.suffix)?;
             for (i, (name, value)) in sample.labels.iter().enumerate() {
                 f.write_char(if i == 0 { '{' } else { ',' })?;
-                let value = value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n");
-                write!(f, "{name}=\"{value}\"")?;
+                f.write_str(name)?;
+                f.write_str("=\"")?;
+                write_escaped(f, value, &['\\', '"', '\n'])?;
+                f.write_char('"')?;
             }
-            let close = if sample.labels.is_empty() { "" } else { "}" };
-            writeln!(f, "{close} {}", number(sample.value))?;
+            f.write_str(if sample.labels.is_empty() { " " } else { "} " })?;
+            write_number(f, sample.value)?;
+            f.write_char('\n')?;
         }
         Ok(())
     }
 }
 
+/// A text in which a backslash stands before each of `special`.
+fn write_escaped(f: &mut impl Write, text: &str, special: &[char]) -> fmt::Result {
+    let mut rest = text;
+    while let Some(at) = rest.find(special) {
+        f.write_str(&rest[..at])?;
+        f.write_char('\\')?;
+        // All of them are one byte long.
+        let (escaped, after) = rest[at..].split_at(1);
+        f.write_str(if escaped == "\n" { "n" } else { escaped })?;
+        rest = after;
+    }
+    f.write_str(rest)
+}
+
 /// A number as Prometheus' Python client prints it: `1.0`, `0.001`, `+Inf`.
 #[must_use]
 pub fn number(value: f64) -> String {
-    if value == f64::INFINITY {
-        "+Inf".to_owned()
-    } else if value == f64::NEG_INFINITY {
-        "-Inf".to_owned()
-    } else {
-        format!("{value:?}")
+    let mut text = String::new();
+    // Writing into a string does not fail.
+    let _ = write_number(&mut text, value);
+    text
+}
+
+fn write_number(f: &mut impl Write, value: f64) -> fmt::Result {
+    match value {
+        f64::INFINITY => f.write_str("+Inf"),
+        f64::NEG_INFINITY => f.write_str("-Inf"),
+        _ => write!(f, "{value:?}"),
     }
 }
 

@@ -102,18 +102,18 @@ fn parse_labels(mut rest: &str) -> Option<(BTreeMap<String, String>, &str)> {
 /// A label's value up to its closing quote, and what follows it. `\\`, `\"` and `\n` are escapes.
 fn parse_quoted(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();
-    let mut chars = text.char_indices();
-    while let Some((index, c)) = chars.next() {
-        match c {
-            '"' => return Some((value, &text[index + 1..])),
-            '\\' => match chars.next()?.1 {
-                'n' => value.push('\n'),
-                other => value.push(other),
-            },
-            other => value.push(other),
+    let mut rest = text;
+    loop {
+        let at = rest.find(['"', '\\'])?;
+        value.push_str(&rest[..at]);
+        let (found, after) = rest[at..].split_at(1);
+        if found == "\"" {
+            return Some((value, after));
         }
+        let escaped = after.chars().next()?;
+        value.push(if escaped == 'n' { '\n' } else { escaped });
+        rest = &after[escaped.len_utf8()..];
     }
-    None
 }
 
 /// A value: Rust reads all of Prometheus' spellings, `+Inf` and `NaN` included.
