@@ -11,8 +11,11 @@ use super::quota::Quota;
 use super::supervise::{NOT_STARTED, NOT_STARTED_STATUS};
 use super::{Capture, Contained, Ending, Limits, Program, TICK, confine, processes};
 
-/// How often the processes of a program are looked at. Reading `/proc` costs a millisecond or more.
-const LOOK: Duration = Duration::from_millis(50);
+/// When the processes of a program are first looked at; then after twice as long each time, up to a limit. Reading `/proc`
+/// costs a millisecond for each hundred processes of the machine.
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// Longest time between two looks, while the kernel keeps a program from starting many processes meanwhile.
+const LONGEST_LOOK: Duration = Duration::from_millis(200);
 /// How long the output streams may stay open after the last process was killed.
 const OUTPUT_GRACE: Duration = Duration::from_secs(2);
 
@@ -48,8 +51,11 @@ pub(super) fn contain(
     let id = child.id();
     let ended = processes::await_exit(child, mode == Mode::Supervised);
     let mut clock = OwnTime::default();
-    let group = (mode == Mode::Plain).then_some(id);
-    let ending = watch(&ended, limits, group, &output, &mut clock, stopped);
+    let looks = Looks {
+        group: (mode == Mode::Plain).then_some(id),
+        longest: if matches!(quota, Quota::None) { FIRST_LOOK } else { LONGEST_LOOK },
+    };
+    let ending = watch(&ended, limits, &looks, &output, &mut clock, stopped);
     let duration = started.elapsed();
     let has_ended = matches!(ending, Ending::Exited(_) | Ending::Signal(_));
     let strays = match mode {
@@ -97,16 +103,24 @@ fn command(program: &Program, limits: &Limits, mode: Mode, quota: &Quota) -> Com
     command
 }
 
+/// How to look at a program.
+struct Looks {
+    /// The group that it is; `None` where it is all that is below this process.
+    group: Option<u32>,
+    /// Longest time between two looks.
+    longest: Duration,
+}
+
 fn watch(
     ended: &Receiver<ExitStatus>,
     limits: &Limits,
-    group: Option<u32>,
+    looks: &Looks,
     output: &Output,
     clock: &mut OwnTime,
     stopped: &dyn Fn() -> bool,
 ) -> Ending {
     let started = Instant::now();
-    let mut looked = started;
+    let (mut looked, mut pause) = (started, FIRST_LOOK);
     loop {
         match ended.recv_timeout(TICK) {
             Ok(status) => return ending(status),
@@ -124,15 +138,16 @@ fn watch(
         if now - started > limits.wall {
             return Ending::WallLimit;
         }
-        if now - looked < LOOK {
+        if now - looked < pause {
             continue;
         }
-        let Some((alive, look)) = processes::look(group) else { continue };
+        let Some((alive, look)) = processes::look(looks.group) else { continue };
         if alive > limits.processes {
             return Ending::TooManyProcesses(alive);
         }
         clock.advance(now - looked, look);
         looked = now;
+        pause = (pause * 2).min(looks.longest);
         if limits.own.is_some_and(|limit| clock.own() > limit) {
             return Ending::TimeLimit;
         }

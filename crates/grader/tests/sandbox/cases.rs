@@ -167,7 +167,10 @@ fn starved(mark: &str) {
     let _neighbours = Neighbours::start();
     // It needs 0.6 s of a processor.
     let contained = run("work", OWN, mark);
-    println!("  {:?} of its own in {:?}", contained.own, contained.duration);
+    println!(
+        "  {:?} of its own in {:?}, ran {:?}",
+        contained.own, contained.duration, contained.ran
+    );
     assert_eq!(contained.ending, Ending::Exited(0));
     if contained.duration < OWN {
         println!("  skipped: this machine left it more than half a processor");
@@ -178,7 +181,10 @@ fn starved_loop(mark: &str) {
     let _neighbours = Neighbours::start();
     let limits = Limits { wall: OWN * 2, ..Limits::pure(OWN) };
     let contained = contained("busy", &limits, mark, &Stop::new()).expect("the sandbox works");
-    println!("  {:?} of its own in {:?}", contained.own, contained.duration);
+    println!(
+        "  {:?} of its own in {:?}, ran {:?}",
+        contained.own, contained.duration, contained.ran
+    );
     if contained.ending == Ending::TimeLimit {
         println!("  skipped: this machine left it more than half a processor");
         return;
