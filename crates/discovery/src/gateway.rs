@@ -1,0 +1,220 @@
+//! What an HTTPRoute, an InferencePool and an InferenceObjective say: the part of each object that a router reads.
+//!
+//! Sources: <https://gateway-api.sigs.k8s.io/reference/api-spec/main/spec/>, version 1.6, and
+//! <https://gateway-api-inference-extension.sigs.k8s.io/reference/spec/>: pools are `inference.networking.k8s.io/v1`, objectives
+//! `inference.networking.x-k8s.io/v1alpha2`.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// The least that is read of an object's metadata.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Meta {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+    /// RFC 3339 in UTC, as the API server writes it: its order as text is its order in time.
+    pub creation_timestamp: String,
+}
+
+/// `gateway.networking.k8s.io/v1`, kind HTTPRoute.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct HttpRoute {
+    /// Who.
+    pub metadata: Meta,
+    /// What.
+    pub spec: HttpRouteSpec,
+}
+
+/// Where which requests go.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct HttpRouteSpec {
+    /// In the author's order.
+    #[serde(default)]
+    pub rules: Vec<RouteRule>,
+}
+
+/// Requests that satisfy any of the matches go to the backends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteRule {
+    /// Empty: every request.
+    pub matches: Vec<RouteMatch>,
+    /// Where to.
+    pub backend_refs: Vec<BackendRef>,
+}
+
+/// A request satisfies it when it satisfies all its parts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RouteMatch {
+    /// The path.
+    pub path: PathMatch,
+    /// The method, in upper case.
+    pub method: Option<String>,
+    /// The headers.
+    pub headers: Vec<ValueMatch>,
+    /// The query's parameters.
+    pub query_params: Vec<ValueMatch>,
+}
+
+/// What the path must be.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "type", content = "value")]
+pub enum PathMatch {
+    /// This, to the last byte.
+    Exact(String),
+    /// This, or below it: `/v1` is a prefix of `/v1` and `/v1/models`, and not of `/v10`.
+    PathPrefix(String),
+}
+
+impl Default for PathMatch {
+    fn default() -> Self {
+        Self::PathPrefix("/".to_owned())
+    }
+}
+
+/// A name and the one value that it must have.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct ValueMatch {
+    /// The name.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// A Service or a pool, and its part of the requests.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendRef {
+    /// `Service`, or `InferencePool`.
+    #[serde(default = "service")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Its part of all weights of the rule. 0: none.
+    #[serde(default = "one")]
+    pub weight: u32,
+}
+
+fn service() -> String {
+    "Service".to_owned()
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// `inference.networking.k8s.io/v1`, kind InferencePool: pods that serve the same, and who picks among them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct InferencePool {
+    /// Who.
+    pub metadata: Meta,
+    /// What.
+    pub spec: PoolSpec,
+}
+
+/// What a pool is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSpec {
+    /// Its pods carry all of these, and are in its namespace.
+    pub selector: PoolSelector,
+    /// Each port of a pod is a replica of its own.
+    pub target_ports: Vec<PoolPort>,
+    /// Who picks.
+    pub endpoint_picker_ref: EndpointPickerRef,
+}
+
+/// Labels, all of which must be there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PoolSelector {
+    /// Value by name.
+    pub match_labels: BTreeMap<String, String>,
+}
+
+/// One port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub struct PoolPort {
+    /// Its number.
+    pub number: u16,
+}
+
+/// A picker's Service.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointPickerRef {
+    /// The Service.
+    pub name: String,
+    /// Its port.
+    #[serde(default)]
+    pub port: Option<PoolPort>,
+    /// What a gateway does when no picker answers.
+    #[serde(default)]
+    pub failure_mode: FailureMode,
+}
+
+/// What a gateway does when no picker answers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum FailureMode {
+    /// Refuse the request.
+    #[default]
+    FailClose,
+    /// Choose some endpoint itself.
+    FailOpen,
+}
+
+/// `inference.networking.x-k8s.io/v1alpha2`, kind InferenceObjective: what requests that name it are worth.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct InferenceObjective {
+    /// Who.
+    pub metadata: Meta,
+    /// What.
+    pub spec: ObjectiveSpec,
+}
+
+/// What a request is worth.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectiveSpec {
+    /// Higher is served first; below 0 it is dropped where there is too much. Not set: 0.
+    #[serde(default)]
+    pub priority: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_specification() {
+        let route: HttpRoute = serde_json::from_value(serde_json::json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+            "metadata": {"name": "a", "namespace": "b"},
+            "spec": {"rules": [{"matches": [{}], "backendRefs": [{"name": "c", "port": 8000}]}]},
+        }))
+        .unwrap();
+        let rule = &route.spec.rules[0];
+        assert_eq!(rule.matches[0].path, PathMatch::PathPrefix("/".to_owned()));
+        assert_eq!((rule.backend_refs[0].weight, &*rule.backend_refs[0].kind), (1, "Service"));
+        let pool: InferencePool = serde_json::from_value(serde_json::json!({
+            "metadata": {"name": "a"},
+            "spec": {
+                "selector": {"matchLabels": {"app": "x"}}, "targetPorts": [{"number": 8000}],
+                "endpointPickerRef": {"name": "p", "port": {"number": 9002}},
+            },
+        }))
+        .unwrap();
+        assert_eq!(pool.spec.endpoint_picker_ref.failure_mode, FailureMode::FailClose);
+    }
+
+    #[test]
+    fn an_expression_as_a_path_is_not_read_as_something_else() {
+        let path = serde_json::json!({"type": "RegularExpression", "value": "/.*"});
+        assert!(serde_json::from_value::<PathMatch>(path).is_err());
+    }
+}

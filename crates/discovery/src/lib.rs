@@ -1,0 +1,20 @@
+//! Where the replicas of a Service or of an inference pool are, as Kubernetes says it.
+//!
+//! The first part is plain data: what a [`Slice`] says, the [`Event`]s in which a watch brings it, and the objects of the Gateway
+//! API that a router reads. The second, feature `watch`, is the watch itself. What a router makes of the events is not known here: that is lab 2's task 2.6.
+
+mod event;
+mod gateway;
+mod slice;
+#[cfg(feature = "watch")]
+mod watch;
+
+pub use event::Event;
+pub use gateway::{
+    BackendRef, EndpointPickerRef, FailureMode, HttpRoute, HttpRouteSpec, InferenceObjective,
+    InferencePool, Meta, ObjectiveSpec, PathMatch, PoolPort, PoolSelector, PoolSpec, RouteMatch,
+    RouteRule, ValueMatch,
+};
+pub use slice::{Conditions, Family, Slice, SliceEndpoint, SlicePort};
+#[cfg(feature = "watch")]
+pub use watch::{Source, WatchError, client, watch};
