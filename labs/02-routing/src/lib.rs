@@ -4,19 +4,24 @@
 //! |---|---|---|
 //! | 2.1 | `least_request.rs`, `peak_ewma.rs`, `two_choices.rs`, `load.rs`, `scorers.rs`, `picker.rs`, `pipeline.rs` | look at the load |
 //! | 2.3 | `capability.rs` | who can serve a request at all, and what to say where nobody can |
+//! | 2.6 | `slices.rs`, `gateway.rs`, `pool_picker.rs`, `ext_proc.rs` | Kubernetes-native |
 //!
 //! Policies and decisions are pure: functions of what is asked, what is known of each endpoint, and the time. The same
 //! code runs in the simulator, in the live router, and behind Envoy's endpoint-picker protocol.
 
 pub mod capability;
 pub mod catalogue;
+pub mod ext_proc;
+pub mod gateway;
 pub mod least_request;
 pub mod load;
 pub mod need;
 pub mod peak_ewma;
 pub mod picker;
 pub mod pipeline;
+pub mod pool_picker;
 pub mod scorers;
+pub mod slices;
 pub mod two_choices;
 
 #[cfg(test)]
