@@ -3,16 +3,19 @@
 //! | task | file | what |
 //! |---|---|---|
 //! | 2.1 | `least_request.rs`, `peak_ewma.rs`, `two_choices.rs`, `load.rs`, `scorers.rs`, `picker.rs`, `pipeline.rs` | look at the load |
+//! | 2.2 | `prefix_blocks.rs`, `prefix_index.rs`, `kv_events.rs`, `affinity.rs` | prefix and KV affinity |
 //! | 2.3 | `capability.rs` | who can serve a request at all, and what to say where nobody can |
 //! | 2.6 | `slices.rs`, `gateway.rs`, `pool_picker.rs`, `ext_proc.rs` | Kubernetes-native |
 //!
 //! Policies and decisions are pure: functions of what is asked, what is known of each endpoint, and the time. The same
 //! code runs in the simulator, in the live router, and behind Envoy's endpoint-picker protocol.
 
+pub mod affinity;
 pub mod capability;
 pub mod catalogue;
 pub mod ext_proc;
 pub mod gateway;
+pub mod kv_events;
 pub mod least_request;
 pub mod load;
 pub mod need;
@@ -20,6 +23,10 @@ pub mod peak_ewma;
 pub mod picker;
 pub mod pipeline;
 pub mod pool_picker;
+pub mod prefix_aware;
+pub mod prefix_blocks;
+pub mod prefix_index;
+pub mod recency;
 pub mod scorers;
 pub mod slices;
 pub mod two_choices;
@@ -27,6 +34,7 @@ pub mod two_choices;
 #[cfg(test)]
 mod tests;
 
+pub use affinity::Affinity;
 pub use capability::{Answer, Choice, Lack, Refusal, Route, Server, allowed, answer, lack, route};
 pub use catalogue::{Catalogue, Deployment, Feature, FeatureSet, Price, Tier};
 pub use least_request::LeastRequest;
@@ -34,4 +42,6 @@ pub use load::Limits;
 pub use need::{Api, Length, Need, Wishes};
 pub use picker::Picker;
 pub use pipeline::LoadAware;
+pub use prefix_aware::PrefixAware;
+pub use prefix_blocks::PrefixBlocks;
 pub use two_choices::TwoChoices;

@@ -5,6 +5,8 @@
 mod fleet;
 mod task_2_1;
 mod task_2_1_fleets;
+mod task_2_2;
+mod task_2_2_fleets;
 mod task_2_3;
 mod task_2_6_gateway;
 mod task_2_6_picker;

@@ -6,11 +6,14 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use routing::Policy;
 use serving::SchedulerLimits;
-use simulation::{Arrival, Fleet, Replica, ReplicaSpec, Report, Slo};
+use simulation::{Arrival, Fleet, Prompt, Replica, ReplicaSpec, Report, Slo};
 use sol01_triage::{ContinuousScheduler, Naming, PagedPool, Placement};
 
 /// Token slots in a block.
 const BLOCK: usize = 16;
+
+/// Tokens of a document that requests share.
+pub(super) const DOCUMENT: usize = 2_000;
 
 /// What replicas may hold.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +74,27 @@ pub(super) fn mixed(count: usize, rate: f64, rng: &mut StdRng) -> Vec<Arrival> {
 pub(super) fn in_fours(count: usize, rate: f64, rng: &mut StdRng) -> Vec<Arrival> {
     let times = times(count, rate, rng);
     times.into_iter().zip(0..).map(|(at, index)| request(at, index % 4 == 0, rng)).collect()
+}
+
+/// Questions about documents: each request begins with one of `documents` texts of 2,000 tokens, drawn by `which`.
+pub(super) fn about_documents(
+    count: usize,
+    rate: f64,
+    rng: &mut StdRng,
+    mut which: impl FnMut(&mut StdRng) -> u64,
+) -> Vec<Arrival> {
+    let times = times(count, rate, rng);
+    let mut next = |at| {
+        let tokens = DOCUMENT + rng.random_range(50..300);
+        let prompt = Prompt::Shared { prefix: which(rng), prefix_tokens: DOCUMENT, tokens };
+        Arrival { prompt, ..Arrival::new(at, tokens, rng.random_range(30..150)) }
+    };
+    times.into_iter().map(&mut next).collect()
+}
+
+/// Part of the prompts that the engines' prefix caches had.
+pub(super) fn hit_rate(report: &Report) -> f64 {
+    report.summary(&slo()).prefix_hit_rate
 }
 
 /// What a user calls good enough here.
