@@ -4,6 +4,7 @@ use backends::{Kind, Lora, ReadError, Reading, detect_page, read};
 use protocol::scrape::Page;
 
 const VLLM: &str = include_str!("../../server/tests/golden/vllm-0.32.0/metrics-after-load.txt");
+const VLLM_LOADED: &str = include_str!("recorded/vllm-0.32.0-load.txt");
 const ENGINE: &str = include_str!("recorded/engine-0.1.0-load.txt");
 const LLAMA_CPP: &str = include_str!("recorded/llama.cpp-b11549-load.txt");
 const SGLANG: &str = include_str!("made/sglang-0.5.23.txt");
@@ -12,7 +13,8 @@ const TENSORRT_LLM_FRESH: &str = include_str!("made/trtllm-fresh.txt");
 const TGI: &str = include_str!("made/tgi-3.txt");
 
 /// Every page that we have, and whose it is.
-const PAGES: [(Kind, &str); 7] = [
+const PAGES: [(Kind, &str); 8] = [
+    (Kind::Vllm, VLLM_LOADED),
     (Kind::Vllm, VLLM),
     (Kind::Vllm, ENGINE),
     (Kind::LlamaCpp, LLAMA_CPP),
@@ -100,6 +102,14 @@ fn vllms_page_after_a_load_test_says_idle() {
     assert_eq!(reading.kv_usage, Some(0.0));
     assert!(!reading.asleep);
     assert_eq!(reading.lora, None);
+}
+
+#[test]
+fn vllm_with_four_places_and_twelve_requests_says_that_eight_wait() {
+    let reading = read(Kind::Vllm, VLLM_LOADED).unwrap();
+    assert_eq!((reading.waiting, reading.running), (Some(8), Some(4)));
+    let page = Page::parse(VLLM_LOADED).unwrap();
+    assert_eq!(reading.kv_usage, page.total("vllm:kv_cache_usage_perc"));
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub(super) const ALL: &[Step] = &[
         run: cluster::run,
     },
     Step { name: "faults", what: "checks find a place on a cluster", run: faults::run },
+    Step { name: "experiments", what: "every experiment of a lab can be read", run: experiments },
     Step { name: "image", what: "the engine's image starts, answers and drains", run: image },
     Step {
         name: "author",
@@ -80,6 +81,19 @@ fn tests(bench: &Bench<'_>) -> Result<Outcome> {
     for lab in bench.course.labs.iter() {
         command.arg("--exclude").arg(lab.package(Side::Learner));
     }
+    ok(bench, command)
+}
+
+fn experiments(bench: &Bench<'_>) -> Result<Outcome> {
+    let folders: Vec<_> = bench
+        .course
+        .labs
+        .iter()
+        .map(|lab| bench.root.join("solutions").join(&lab.id).join("experiments"))
+        .filter(|folder| folder.is_dir())
+        .collect();
+    let mut command = bench.cargo(["run", "--quiet", "-p", "chaos", "--bin", "chaos", "--"]);
+    command.arg("check").args(folders);
     ok(bench, command)
 }
 

@@ -1,6 +1,7 @@
 //! Faults from the command line: what `cargo xtask fault` starts.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,6 +47,12 @@ enum Command {
     Run(Which),
     /// Make an experiment's fault, prove that it bites, and leave it there
     Inject(Which),
+    /// Read files of experiments, and say what is wrong with them; needs no cluster
+    Check {
+        /// Files, or folders of them
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
     /// Remove all faults that experiments made in the namespace
     Clear,
     /// Print the definitions of Chaos Mesh's kinds
@@ -94,6 +101,7 @@ async fn go(args: Args) -> Result<u8> {
     let out = &mut std::io::stdout();
     match &args.command {
         Command::List => list(args.json, out).map(|()| 0),
+        Command::Check { paths } => check(paths, out).map(|()| 0),
         Command::Crds { apply: false } => {
             write!(out, "{}", chaos::crds::manifest()?)?;
             Ok(0)
@@ -173,6 +181,25 @@ fn list(json: bool, out: &mut impl Write) -> Result<()> {
         return Ok(());
     }
     all.iter().try_for_each(|each| writeln!(out, "{:<16}{}", each.name, each.title))?;
+    Ok(())
+}
+
+/// Reads every file, and every `*.yaml` of every folder.
+fn check(paths: &[PathBuf], out: &mut impl Write) -> Result<()> {
+    for path in paths {
+        let mut files = vec![path.clone()];
+        if path.is_dir() {
+            let entries = std::fs::read_dir(path)?.collect::<Result<Vec<_>, _>>()?;
+            files = entries.into_iter().map(|entry| entry.path()).collect();
+            files.retain(|file| file.extension().is_some_and(|end| end == "yaml"));
+            files.sort();
+        }
+        anyhow::ensure!(!files.is_empty(), "{} has no *.yaml", path.display());
+        for file in files {
+            let experiment = experiment::find(&file.to_string_lossy())?;
+            writeln!(out, "{:<28}{}", experiment.name, experiment.title)?;
+        }
+    }
     Ok(())
 }
 

@@ -52,6 +52,9 @@ pub enum Check {
         /// The answer must take at least so many times as long as it did at the beginning.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         slower: Option<f64>,
+        /// The Deployment whose pods are asked; by default the one that is hit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
     /// A metric of pods, summed over its labels.
     Metric {
@@ -72,6 +75,15 @@ pub enum Check {
         /// Whether a request that is answered between two looks changes it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         moves: Option<bool>,
+        /// The page must answer, and not have it.
+        #[serde(default)]
+        absent: bool,
+        /// Judge not its value but what it grew by since the beginning, for each one that this metric grew by.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        per: Option<String>,
+        /// The Deployment whose pods are asked; by default the one that is hit.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        of: Option<String>,
     },
 }
 
@@ -132,6 +144,8 @@ pub struct View {
     pub answers: BTreeMap<Request, BTreeMap<String, Answer>>,
     /// Metrics, before and after the requests.
     pub metrics: BTreeMap<MetricKey, (Option<f64>, Option<f64>)>,
+    /// The same of other Deployments, by name.
+    pub others: BTreeMap<String, View>,
 }
 
 /// A pod as it was seen.
@@ -150,6 +164,32 @@ impl View {
     #[must_use]
     pub fn ready(&self) -> usize {
         self.pods.values().filter(|pod| pod.ready).count()
+    }
+
+    /// A metric of a pod by port, name and pod, before and after the requests.
+    fn metric(&self, (port, name, pod): (u16, &str, &str)) -> Result<(Option<f64>, f64), String> {
+        let key = (port, name.to_owned(), pod.to_owned());
+        let (before, after) = self.metrics.get(&key).copied().unwrap_or_default();
+        Ok((before, after.ok_or_else(|| format!("{pod} has no metric {name}"))?))
+    }
+
+    fn moves(&self, at: (u16, &str, &str), wanted: bool) -> Result<(), String> {
+        let (before, value) = self.metric(at)?;
+        let moved = before != Some(value);
+        if moved == wanted {
+            return Ok(());
+        }
+        let what = if moved { "moved" } else { "stayed" };
+        Err(format!("{}: {} {what} ({before:?}, then {value})", at.2, at.1))
+    }
+
+    /// Whether the page of a pod answered, and had no such metric.
+    fn lacks(&self, port: u16, name: &str, pod: &str) -> Result<(), String> {
+        match self.metrics.get(&(port, name.to_owned(), pod.to_owned())) {
+            Some((_, None)) => Ok(()),
+            Some((_, Some(value))) => Err(format!("{pod}: {name} is there: {value}")),
+            None => Err(format!("{pod}: its page of metrics did not answer")),
+        }
     }
 
     fn took(&self, request: &Request) -> Option<Duration> {
@@ -175,11 +215,22 @@ impl Check {
         }
     }
 
-    /// The metric that it needs, and on which port.
+    /// The metrics that it needs, and on which port.
+    pub fn metrics(&self) -> impl Iterator<Item = (u16, &str)> {
+        let names = match self {
+            Self::Metric { name, port, per, .. } => {
+                [Some((*port, name.as_str())), per.as_deref().map(|per| (*port, per))]
+            }
+            _ => [None, None],
+        };
+        names.into_iter().flatten()
+    }
+
+    /// The Deployment that it asks, where that is not the one that is hit.
     #[must_use]
-    pub fn metric(&self) -> Option<(u16, &str)> {
+    pub fn of(&self) -> Option<&str> {
         match self {
-            Self::Metric { name, port, .. } => Some((*port, name)),
+            Self::Http { of, .. } | Self::Metric { of, .. } => of.as_deref(),
             _ => None,
         }
     }
@@ -189,6 +240,14 @@ impl Check {
     /// # Errors
     /// Why it is not, in words.
     pub fn holds(&self, first: &View, now: &View) -> Result<(), String> {
+        let (first, now) = match self.of() {
+            None => (first, now),
+            Some(name) => {
+                let other = now.others.get(name);
+                let now = other.ok_or_else(|| format!("there is no Deployment {name:?}"))?;
+                (first.others.get(name).unwrap_or(now), now)
+            }
+        };
         match self {
             Self::Ready { at_least, at_most } => {
                 let ready = now.ready();
@@ -208,7 +267,7 @@ impl Check {
                 let restarts = total(now) - total(first);
                 within("restarts", f64::from(restarts), Some(f64::from(*at_least)), None)
             }
-            Self::Http { request, pods, status, fails, slower } => {
+            Self::Http { request, pods, status, fails, slower, .. } => {
                 let answers = now.answers.get(request);
                 let limit = slower.zip(first.took(request));
                 pods.judge(now, |pod| {
@@ -216,22 +275,32 @@ impl Check {
                     judge(request, answer, *status, *fails, limit)
                 })
             }
-            Self::Metric { name, port, pods, at_least, at_most, moves } => pods.judge(now, |pod| {
-                let key = (*port, name.clone(), pod.to_owned());
-                let (before, after) = now.metrics.get(&key).copied().unwrap_or_default();
-                let value = after.ok_or_else(|| format!("{pod} has no metric {name}"))?;
-                within(&format!("{pod}: {name}"), value, *at_least, *at_most)?;
-                let moved = before != after;
-                match moves {
-                    Some(wanted) if *wanted != moved => {
-                        let what = if moved { "moved" } else { "stayed" };
-                        Err(format!("{pod}: {name} {what} ({before:?}, then {value})"))
-                    }
-                    _ => Ok(()),
-                }
-            }),
+            Self::Metric { name, port, pods, absent: true, .. } => {
+                pods.judge(now, |pod| now.lacks(*port, name, pod))
+            }
+            Self::Metric { name, port, pods, at_least, at_most, moves, per, .. } => {
+                pods.judge(now, |pod| {
+                    let at = (*port, name.as_str(), pod);
+                    let (what, value) = match per {
+                        None => (format!("{pod}: {name}"), now.metric(at)?.1),
+                        Some(per) => {
+                            let others = growth(first, now, (*port, per, pod))?.max(1.0);
+                            (format!("{pod}: {name} per {per}"), growth(first, now, at)? / others)
+                        }
+                    };
+                    within(&what, value, *at_least, *at_most)?;
+                    moves.map_or(Ok(()), |wanted| now.moves(at, wanted))
+                })
+            }
         }
     }
+}
+
+/// What a counter of a pod grew by since the beginning; all of it where the pod, or the counter, was not there then.
+fn growth(first: &View, now: &View, at: (u16, &str, &str)) -> Result<f64, String> {
+    let (_, value) = now.metric(at)?;
+    let then = first.metric(at).map_or(0.0, |(_, value)| value);
+    Ok(if value < then { value } else { value - then })
 }
 
 fn float(count: impl TryInto<u32>) -> f64 {

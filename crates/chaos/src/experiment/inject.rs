@@ -1,5 +1,6 @@
 //! Makes a fault, and says what is there of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -90,21 +91,38 @@ async fn complete(
     experiment: &Experiment,
     workload: &Workload,
 ) -> Result<Value, kube::Error> {
-    if kind == "Workflow" || kind == "Schedule" {
-        return Ok(Value::Object(spec));
-    }
-    if !spec.contains_key("selector") {
-        let labels = workload.labels().await?;
-        let selector = json!({ "namespaces": [namespace], "labelSelectors": labels });
-        spec.insert("selector".to_owned(), selector);
-    }
-    spec.entry("mode").or_insert_with(|| json!("one"));
-    let action = spec.get("action").and_then(Value::as_str).unwrap_or_default();
-    if !matches!(action, "pod-kill" | "container-kill") && !spec.contains_key("duration") {
-        let most = experiment.hold() + 3 * experiment.patience();
-        spec.insert("duration".to_owned(), json!(format!("{}s", most.as_secs().max(1))));
+    match kind {
+        "Workflow" => {}
+        // What it makes again and again stands inside it, and says itself how long it lasts.
+        "Schedule" => {
+            let made = spec.iter_mut().find(|(key, _)| key.ends_with("Chaos"));
+            if let Some((_, Value::Object(made))) = made {
+                aim(made, namespace, &workload.labels().await?);
+            }
+        }
+        _ => {
+            aim(&mut spec, namespace, &workload.labels().await?);
+            let action = spec.get("action").and_then(Value::as_str).unwrap_or_default();
+            if !matches!(action, "pod-kill" | "container-kill") && !spec.contains_key("duration") {
+                let most = experiment.hold() + 3 * experiment.patience();
+                spec.insert("duration".to_owned(), json!(format!("{}s", most.as_secs().max(1))));
+            }
+        }
     }
     Ok(Value::Object(spec))
+}
+
+/// Says whom a fault hits, as far as it does not: one pod, in this namespace, with these labels. A selector that names
+/// labels or pods is left as it is; one that names nodes only, like those of a zone, means the workload's pods there.
+fn aim(spec: &mut Map<String, Value>, namespace: &str, labels: &BTreeMap<String, String>) {
+    spec.entry("mode").or_insert_with(|| json!("one"));
+    let selector = spec.entry("selector").or_insert_with(|| json!({}));
+    let Value::Object(selector) = selector else { return };
+    let named = ["labelSelectors", "expressionSelectors", "pods", "fieldSelectors"];
+    if !named.iter().any(|key| selector.contains_key(*key)) {
+        selector.insert("labelSelectors".to_owned(), json!(labels));
+    }
+    selector.entry("namespaces").or_insert_with(|| json!([namespace]));
 }
 
 /// Switches an engine's fault on.
@@ -197,3 +215,33 @@ fn status(object: &DynamicObject) -> ChaosStatus {
 
 /// Pause between two looks.
 pub(super) const POLL: Duration = Duration::from_millis(200);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn aimed(spec: &Value) -> Value {
+        let mut spec = spec.as_object().cloned().unwrap_or_default();
+        let labels = BTreeMap::from([("app".to_owned(), "engine".to_owned())]);
+        aim(&mut spec, "lab", &labels);
+        Value::Object(spec)
+    }
+
+    #[test]
+    fn a_fault_hits_the_workload_unless_it_says_whom() {
+        let all = json!({ "namespaces": ["lab"], "labelSelectors": { "app": "engine" } });
+        assert_eq!(aimed(&json!({})), json!({ "mode": "one", "selector": all }));
+        let router = json!({ "labelSelectors": { "app": "router" } });
+        let spec = aimed(&json!({ "mode": "all", "selector": router }));
+        assert_eq!(spec["selector"]["labelSelectors"], router["labelSelectors"]);
+        assert_eq!(spec["mode"], "all");
+    }
+
+    #[test]
+    fn a_zone_means_the_workloads_pods_there() {
+        let zone = json!({ "topology.kubernetes.io/zone": "lab-1b" });
+        let spec = aimed(&json!({ "selector": { "nodeSelectors": zone } }));
+        assert_eq!(spec["selector"]["labelSelectors"], json!({ "app": "engine" }));
+        assert_eq!(spec["selector"]["nodeSelectors"], zone);
+    }
+}

@@ -65,7 +65,8 @@ pub enum FaultSpec {
     Chaos {
         /// Its kind, like `NetworkChaos`.
         kind: String,
-        /// Its spec. A selector that is left out selects the workload's pods, a mode that is left out is `one`.
+        /// Its spec. A selector that is left out, or that names nodes only, selects the workload's pods; a mode that is left
+        /// out is `one`. The same for what a `Schedule` makes.
         spec: Map<String, Value>,
     },
     /// A fault that the engine makes itself.

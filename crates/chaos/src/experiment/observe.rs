@@ -67,6 +67,25 @@ impl Workload {
 
     /// All that these checks need to know, at about one moment.
     pub(super) async fn view(&self, checks: &[&Check]) -> Result<View, kube::Error> {
+        let asking = |of: Option<&str>| -> Vec<&Check> {
+            checks.iter().copied().filter(|check| check.of() == of).collect()
+        };
+        let mut view = self.own_view(&asking(None)).await?;
+        let others: BTreeSet<&str> = checks.iter().filter_map(|check| check.of()).collect();
+        for name in others {
+            let other = Self::new(self.client.clone(), &self.namespace, name);
+            match other.own_view(&asking(Some(name))).await {
+                Ok(seen) => drop(view.others.insert(name.to_owned(), seen)),
+                // What is not there is told by the check that misses it.
+                Err(kube::Error::Api(error)) if error.code == 404 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(view)
+    }
+
+    /// What these checks need to know of this workload.
+    async fn own_view(&self, checks: &[&Check]) -> Result<View, kube::Error> {
         let pods = self.pods().await?;
         let mut view = View::default();
         for pod in &pods {
@@ -80,7 +99,7 @@ impl Workload {
             .take(MAX_ASKED)
             .collect();
         let metrics: BTreeSet<(u16, &str)> =
-            checks.iter().filter_map(|check| check.metric()).collect();
+            checks.iter().flat_map(|check| check.metrics()).collect();
         let requests: BTreeSet<&Request> =
             checks.iter().filter_map(|check| check.request()).collect();
         let before = self.scrape(&ready, &metrics).await;

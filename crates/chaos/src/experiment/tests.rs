@@ -116,6 +116,48 @@ fn a_metric_that_stays_is_told_from_one_that_moves() {
     assert!(check("metric: { name: other }").holds(&now, &now).is_err());
 }
 
+#[test]
+fn a_metric_that_is_gone_is_told_from_a_page_that_does_not_answer() {
+    let gone = check("metric: { name: m, absent: true }");
+    let mut now = view(&[("a", true, 0)]);
+    let why = gone.holds(&now, &now).expect_err("no page");
+    assert!(why.contains("did not answer"), "{why}");
+    let key = (8000, "m".to_owned(), "pod-a".to_owned());
+    now.metrics.insert(key.clone(), (None, None));
+    assert_eq!(gone.holds(&now, &now), Ok(()));
+    now.metrics.insert(key, (Some(0.0), Some(0.0)));
+    assert!(gone.holds(&now, &now).is_err());
+}
+
+#[test]
+fn another_deployment_can_be_asked_too() {
+    let ask = check("http: { request: { path: /x }, of: router, status: 200 }");
+    let mut now = asked("/x", &[("pod-a", came(500, 1)), ("pod-b", came(500, 1))]);
+    assert_eq!(ask.holds(&now, &now), Err("there is no Deployment \"router\"".to_owned()));
+    let router = asked("/x", &[("pod-a", came(200, 1)), ("pod-b", came(200, 1))]);
+    now.others.insert("router".into(), router);
+    assert_eq!(ask.holds(&now, &now), Ok(()));
+}
+
+#[test]
+fn a_counter_is_judged_by_what_another_one_grew_by_meanwhile() {
+    let counters = |retries: f64, requests: f64| {
+        let mut view = view(&[("a", true, 0)]);
+        for (name, value) in [("retries", retries), ("requests", requests)] {
+            let key = (8000, name.into(), "pod-a".into());
+            view.metrics.insert(key, (Some(value), Some(value)));
+        }
+        view
+    };
+    let check = check("metric: { name: retries, per: requests, atMost: 0.2 }");
+    let first = counters(90.0, 100.0);
+    assert_eq!(check.holds(&first, &counters(110.0, 200.0)), Ok(()));
+    let why = check.holds(&first, &counters(111.0, 200.0)).expect_err("21 in 100");
+    assert_eq!(why, "pod-a: retries per requests: 0.21, expected 0.2 or less");
+    // The pod began again: what it counts now is what it grew by.
+    assert_eq!(check.holds(&first, &counters(2.0, 10.0)), Ok(()));
+}
+
 fn snapshot() -> Snapshot {
     Snapshot {
         workload: Some("w".into()),
