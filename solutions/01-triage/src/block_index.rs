@@ -46,7 +46,7 @@ impl BlockHash {
 pub struct BlockIndex {
     /// The blocks that can be found, by the heads of their hashes.
     table: HashTable<BlockId>,
-    /// For each block the first 8 bytes of what it is found by, if it can be.
+    /// For each block the first 8 bytes of what it is found by; 0 where nothing finds it.
     heads: Vec<u64>,
     /// For each block the other 24; empty while those of all blocks are 0.
     tails: Vec<[u8; 24]>,
@@ -56,7 +56,11 @@ impl BlockIndex {
     /// Room for `num_blocks` blocks, none of which can be found.
     #[must_use]
     pub fn new(num_blocks: usize) -> Self {
-        Self { table: HashTable::new(), heads: vec![0; num_blocks], tails: Vec::new() }
+        Self {
+            table: HashTable::with_capacity(num_blocks),
+            heads: vec![0; num_blocks],
+            tails: Vec::new(),
+        }
     }
 
     /// The block that holds this content.
@@ -67,11 +71,15 @@ impl BlockIndex {
         self.table.find(hash.head(), is_it).copied()
     }
 
-    /// From now on this hash finds this block, and no other.
+    /// From now on this hash finds this block, and no other. A hash that begins with 8 bytes of 0, one
+    /// in 2^64, finds nothing: that is what no hash looks like.
     pub fn insert(&mut self, hash: BlockHash, block: BlockId) {
         self.remove(block);
         if let Some(other) = self.get(hash) {
             self.remove(other);
+        }
+        if hash.head() == 0 {
+            return;
         }
         let (index, tail) = (block.0 as usize, hash.tail());
         self.heads[index] = hash.head();
@@ -89,12 +97,14 @@ impl BlockIndex {
     /// From now on nothing finds this block. Returns what found it so far; `None` where nothing did.
     #[inline]
     pub fn remove(&mut self, block: BlockId) -> Option<BlockHash> {
-        if self.table.is_empty() {
+        let head = self.heads[block.0 as usize];
+        if head == 0 {
             return None;
         }
-        let head = self.heads[block.0 as usize];
+        let hash = self.hash(block);
         self.table.find_entry(head, |other| *other == block).ok()?.remove();
-        Some(self.hash(block))
+        self.heads[block.0 as usize] = 0;
+        Some(hash)
     }
 
     /// What the block is found by, if it can be found.
@@ -107,5 +117,48 @@ impl BlockIndex {
             bytes[8..].copy_from_slice(tail);
         }
         BlockHash(bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use rand::rngs::StdRng;
+    use rand::{Rng, SeedableRng};
+
+    use super::*;
+
+    /// Few hashes, so that they meet in chains and in blocks; some with a tail, one without a head.
+    fn some_hash(random: &mut StdRng) -> BlockHash {
+        let mut bytes = [0; 32];
+        bytes[0] = random.random_range(0..24);
+        bytes[7] = random.random_range(0..2);
+        bytes[31] = random.random_range(0..2);
+        BlockHash(bytes)
+    }
+
+    #[test]
+    fn finds_what_a_map_would_find() {
+        let mut random = StdRng::seed_from_u64(7);
+        let mut index = BlockIndex::new(8);
+        let mut map: HashMap<BlockHash, BlockId> = HashMap::new();
+        for _ in 0..20_000 {
+            let (hash, block) = (some_hash(&mut random), BlockId(random.random_range(0..8)));
+            if random.random_bool(0.3) {
+                let known = map.iter().find(|(_, held)| **held == block).map(|(hash, _)| *hash);
+                assert_eq!(index.remove(block), known);
+                map.retain(|_, held| *held != block);
+            } else {
+                index.insert(hash, block);
+                map.retain(|_, held| *held != block);
+                map.remove(&hash);
+                if hash.head() != 0 {
+                    map.insert(hash, block);
+                }
+            }
+            let asked = some_hash(&mut random);
+            assert_eq!(index.get(asked), map.get(&asked).copied());
+        }
     }
 }
