@@ -62,9 +62,12 @@ pub(crate) enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGS")]
         args: Vec<String>,
     },
-    /// Serve requests on a device that is not here, in virtual time (see `simulate --help`)
+    /// Serve requests on devices that are not here, in virtual time (see `simulate --help`)
     #[command(disable_help_flag = true)]
     Simulate {
+        /// Whose program: lab 1's engine, or lab 2's fleet behind each of its policies
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=2))]
+        lab: u32,
         /// The reference's scheduler, pool and roofline instead of yours
         #[arg(long)]
         solution: bool,

@@ -65,8 +65,8 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
         Some(Command::Load { arguments }) => programs::load(&root, &arguments, stop),
         Some(Command::Book { open, port }) => programs::book(&root, open, port, stop),
         Some(Command::Bench { args }) => programs::bench(&root, &args, stop),
-        Some(Command::Simulate { solution, arguments }) => {
-            programs::simulate(&root, solution, &arguments, stop)
+        Some(Command::Simulate { lab, solution, arguments }) => {
+            programs::simulate(&root, lab, solution, &arguments, stop)
         }
         Some(Command::Cluster { args }) => programs::cluster(&root, &args, stop),
         Some(Command::Fault { args }) => programs::fault(&root, &args, stop),

@@ -65,12 +65,19 @@ pub(crate) fn bench(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
     status(run(command.args(args), stop)?)
 }
 
-/// `cargo xtask simulate`: the learner's own scheduler, pool and roofline, or the reference's.
-pub(crate) fn simulate(root: &Path, solution: bool, args: &[String], stop: &Stop) -> Result<u8> {
-    let (package, bin) = if solution {
-        ("sol01-triage", "sol01-simulate")
-    } else {
-        ("lab01-triage", "lab01-simulate")
+/// `cargo xtask simulate`: a fleet around the learner's own code of a lab, or around the reference's.
+pub(crate) fn simulate(
+    root: &Path,
+    lab: u32,
+    solution: bool,
+    args: &[String],
+    stop: &Stop,
+) -> Result<u8> {
+    let (package, bin) = match (lab, solution) {
+        (2, true) => ("sol02-routing", "sol02-fleet"),
+        (2, false) => ("lab02-routing", "lab02-fleet"),
+        (_, true) => ("sol01-triage", "sol01-simulate"),
+        (_, false) => ("lab01-triage", "lab01-simulate"),
     };
     let mut command = cargo(root, &target_dir(root));
     command.args(["run", "--quiet", "-p", package, "--bin", bin, "--features", "cli"]);

@@ -4,7 +4,6 @@
 
 mod args;
 mod table;
-mod unsolved;
 
 use std::io::{BufReader, Write};
 use std::process::ExitCode;
@@ -23,7 +22,7 @@ use args::{Args, PoolKind, SchedulerKind};
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match unsolved::catch(|| run(&args)) {
+    match unsolved::catch("cargo xtask simulate --solution ...", || run(&args)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             anstream::eprintln!("simulate: {error:#}");
