@@ -5,14 +5,17 @@
 //! | 2.1 | `least_request.rs`, `peak_ewma.rs`, `two_choices.rs`, `load.rs`, `scorers.rs`, `picker.rs`, `pipeline.rs` | look at the load |
 //! | 2.2 | `prefix_blocks.rs`, `prefix_index.rs`, `kv_events.rs`, `affinity.rs` | prefix and KV affinity |
 //! | 2.3 | `capability.rs` | who can serve a request at all, and what to say where nobody can |
+//! | 2.4 | `split.rs`, `shadow.rs`, `evidence.rs`, `rollout.rs`, `report.rs` | a new version: to whom, and for how long |
 //! | 2.6 | `slices.rs`, `gateway.rs`, `pool_picker.rs`, `ext_proc.rs` | Kubernetes-native |
 //!
 //! Policies and decisions are pure: functions of what is asked, what is known of each endpoint, and the time. The same
 //! code runs in the simulator, in the live router, and behind Envoy's endpoint-picker protocol.
 
 pub mod affinity;
+pub mod canary;
 pub mod capability;
 pub mod catalogue;
+pub mod evidence;
 pub mod ext_proc;
 pub mod gateway;
 pub mod kv_events;
@@ -29,16 +32,22 @@ pub mod prefix_blocks;
 pub mod prefix_index;
 pub mod published;
 pub mod recency;
+pub mod report;
+pub mod rollout;
 pub mod scorers;
+pub mod shadow;
 pub mod slices;
+pub mod split;
 pub mod two_choices;
 
 #[cfg(test)]
 mod tests;
 
 pub use affinity::Affinity;
+pub use canary::Canary;
 pub use capability::{Answer, Choice, Lack, Refusal, Route, Server, allowed, answer, lack, route};
 pub use catalogue::{Catalogue, Deployment, Feature, FeatureSet, Price, Tier};
+pub use evidence::Bet;
 pub use least_request::LeastRequest;
 pub use load::Limits;
 pub use need::{Api, Length, Need, Wishes};
@@ -46,4 +55,7 @@ pub use picker::Picker;
 pub use pipeline::LoadAware;
 pub use prefix_aware::PrefixAware;
 pub use prefix_blocks::PrefixBlocks;
+pub use rollout::{Decision, Observation, Plan, Rollout, Seen, Weights};
+pub use shadow::Shadow;
+pub use split::{Assignment, Share, Split, Version, assign};
 pub use two_choices::TwoChoices;

@@ -2,12 +2,17 @@
 //!
 //! They are pure: no clock, no thread, no network; what is random comes from `LAB_SEED`.
 
+mod canaries;
 mod fleet;
 mod task_2_1;
 mod task_2_1_fleets;
 mod task_2_2;
 mod task_2_2_fleets;
 mod task_2_3;
+mod task_2_4;
+mod task_2_4_fleet;
+mod task_2_4_report;
+mod task_2_4_rollout;
 mod task_2_6_gateway;
 mod task_2_6_picker;
 mod task_2_6_slices;
