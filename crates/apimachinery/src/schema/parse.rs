@@ -87,7 +87,9 @@ impl Reader {
             return Ok(Shape::IntOrString);
         }
         let Some(kind) = map.get("type").and_then(Value::as_str) else {
-            let named = map.contains_key("properties");
+            // Below `oneOf` and the like an object may be known by what it must have alone.
+            let named =
+                map.contains_key("properties") || self.structural && map.contains_key("required");
             return if !self.structural && map.contains_key("oneOf") {
                 Ok(Shape::Quantity)
             } else if named {

@@ -372,4 +372,23 @@ mod tests {
             json!({"spec": {"versions": [{"name": "v1", "schema": {"openAPIV3Schema": schema}}]}});
         assert_eq!(unchecked_rules(&definition), ["v1.spec.list[*]", "v1.spec.n"]);
     }
+
+    #[test]
+    fn alternatives_may_differ_in_nothing_but_what_must_be_there() {
+        let one = |name: &str| json!({"required": [name]});
+        let neither = json!({"not": {"anyOf": [one("simple"), one("hash")]}});
+        let text = json!({"type": "string"});
+        let balancer = json!({
+            "type": "object", "properties": {"simple": text, "hash": text},
+            "oneOf": [neither, one("simple"), one("hash")],
+        });
+        let schema = json!({"type": "object", "properties": {"balancer": balancer}});
+        let schema = crate::schema::Schema::from_json(&schema, true).unwrap();
+        let wrong =
+            |object: Value| against(Typed::new(&schema), &json!({"balancer": object})).len();
+        assert_eq!(wrong(json!({})), 0);
+        assert_eq!(wrong(json!({"simple": "a"})), 0);
+        assert_eq!(wrong(json!({"hash": "a"})), 0);
+        assert_eq!(wrong(json!({"simple": "a", "hash": "b"})), 1);
+    }
 }
