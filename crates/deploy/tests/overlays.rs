@@ -1,10 +1,10 @@
 //! Every overlay renders, every object in it is what Kubernetes' schemas say, and every pod keeps to the restricted standard.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
 use apimachinery::decode::{self, FieldValidation};
 use apimachinery::schema::{Typed, builtin};
+use common::{render, root, text};
 use serde_json::Value;
 
 /// Each overlay, and the kinds in it that are not Kubernetes', which nobody checks.
@@ -17,27 +17,6 @@ const OVERLAYS: [(&str, &[&str]); 7] = [
     ("clusters/aks", &[]),
     ("clusters/openshift", &["Route"]),
 ];
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// What `kubectl kustomize` makes of a folder.
-fn render(folder: &str) -> Vec<Value> {
-    let output = Command::new("kubectl")
-        .arg("kustomize")
-        .arg(root().join(folder))
-        .output()
-        .expect("kubectl is installed");
-    assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
-    let text = String::from_utf8(output.stdout).expect("YAML");
-    let documents = text.split("\n---\n");
-    documents.map(|document| serde_saphyr::from_str(document).expect(folder)).collect()
-}
-
-fn text<'a>(object: &'a Value, path: &str) -> &'a str {
-    object.pointer(path).and_then(Value::as_str).unwrap_or_default()
-}
 
 #[test]
 fn every_overlay_of_the_folder_is_checked() {

@@ -1,4 +1,4 @@
-//! Programs that others wrote, run against the engine: Prometheus with promtool, and the openai client.
+//! Programs that others wrote, run against the engine and what watches it: Prometheus with promtool, and the openai client.
 //!
 //! They are installed where they are missing and may be: Prometheus by the system's packages, as root; the client into a
 //! virtual environment under the target folder.
@@ -21,6 +21,13 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     };
     let mut command = bench.cargo(["test", "-p", "sol01-triage", "--features", "live"]);
     command.args(["--test", "wire", "--", "--ignored", "peer_"]).env("PEERS_PYTHON", python);
+    let wire = ok(bench, command)?;
+    if !matches!(wire, Outcome::Passed) {
+        return Ok(wire);
+    }
+    // Rules, alerts, dashboard and scrape configuration of lab 2.
+    let mut command = bench.cargo(["test", "-p", "deploy", "--test", "observe", "--"]);
+    command.args(["--ignored", "peer_"]);
     ok(bench, command)
 }
 
