@@ -43,6 +43,11 @@ pub(crate) enum Command {
         #[command(flatten)]
         run: RunArgs,
     },
+    /// The router beside nginx, haproxy, vllm-router and sglang-router: its cost, and what it adds to times
+    Router {
+        #[command(flatten)]
+        run: RunArgs,
+    },
     /// The simulator beside vllm-sr-sim and Vidur: requests simulated in a second
     Simulation {
         #[command(flatten)]

@@ -15,6 +15,7 @@ mod peer;
 mod plot;
 mod progress;
 mod result;
+pub mod router;
 mod run;
 mod sample;
 pub mod simulation;

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::{
     BenchError, BenchResult, BookPage, Comparison, Installed, Machine, Peer, Places, Progress, Row,
-    SCHEMA, choose, engine, install_all, loadgen, markdown, simulation, svg, terminal, write,
+    SCHEMA, choose, engine, install_all, loadgen, markdown, router, simulation, svg, terminal,
+    write,
 };
 use clap::Parser;
 use grader::Stop;
@@ -71,6 +72,17 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
             };
             measure(&bench, &run, stop, |peers, on| {
                 simulation::prepare(run.quick, peers, on.places, on.progress, stop)
+            })
+        }
+        Some(Command::Router { run }) => {
+            let bench = Bench {
+                name: "router",
+                peers: router::PEERS,
+                rounds: router::ROUNDS[usize::from(run.quick)],
+                notes: router::notes(),
+            };
+            measure(&bench, &run, stop, |peers, on| {
+                router::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
         Some(Command::Loadgen { run }) => {
@@ -172,6 +184,7 @@ fn list() -> Result<u8> {
     let benches = [
         ("engine", "prefill and decode", engine::PEERS),
         ("loadgen", "cost of a request, and arrivals on time", loadgen::PEERS),
+        ("router", "cost of a request and of a token, and what is added to times", router::PEERS),
         ("simulation", "requests simulated in a second", simulation::PEERS),
     ];
     for (name, about, peers) in benches {

@@ -99,6 +99,12 @@ impl Process {
         Ok(Self { name, limit, started, group, stdin, ended, lines, stdout, stderr })
     }
 
+    /// Its number, while it runs.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.group.id.as_raw().unsigned_abs()
+    }
+
     /// The rest of the next line of its standard output that starts with `prefix`: how a server says where it
     /// listens.
     ///

@@ -1,0 +1,82 @@
+//! What a running server has used so far, with all processes below it.
+
+use std::path::Path;
+use std::time::Duration;
+
+/// Processor time and memory of a process and its descendants.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Used {
+    /// User and system.
+    pub(super) cpu: Duration,
+    /// The most memory that each of them held, summed, in bytes.
+    pub(super) peak_rss_bytes: u64,
+}
+
+impl Used {
+    /// Of this process and all below it. `None` where the system does not say.
+    pub(super) fn by(pid: u32) -> Option<Self> {
+        let mut total = Self::default();
+        let mut found = false;
+        for pid in descendants(pid) {
+            let dir = Path::new("/proc").join(pid.to_string());
+            let Some(used) = one(&dir) else { continue };
+            total.cpu += used.cpu;
+            total.peak_rss_bytes += used.peak_rss_bytes;
+            found = true;
+        }
+        found.then_some(total)
+    }
+}
+
+/// Each thread says in nanoseconds how long it ran; a clock tick would be too coarse.
+fn one(dir: &Path) -> Option<Used> {
+    let mut nanoseconds = 0;
+    for thread in std::fs::read_dir(dir.join("task")).ok()?.flatten() {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
+    }
+    let status = std::fs::read_to_string(dir.join("status")).ok()?;
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kilobytes: u64 = peak?.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(Used { cpu: Duration::from_nanos(nanoseconds), peak_rss_bytes: kilobytes * 1024 })
+}
+
+fn descendants(root: u32) -> Vec<u32> {
+    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
+        .map(|entries| {
+            let pids =
+                entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+            pids.filter_map(|pid: u32| Some((pid, parent(pid)?))).collect()
+        })
+        .unwrap_or_default();
+    let mut all = vec![root];
+    let mut at = 0;
+    while let Some(parent) = all.get(at).copied() {
+        all.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
+        at += 1;
+    }
+    all
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name stands in parentheses and may hold anything.
+    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_is_seen_with_its_children() {
+        let before = Used::by(std::process::id()).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("5").spawn().unwrap();
+        let ours = descendants(std::process::id());
+        assert!(ours.contains(&child.id()));
+        let with = Used::by(std::process::id()).unwrap();
+        assert!(with.cpu >= before.cpu && with.peak_rss_bytes > 1 << 20);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
