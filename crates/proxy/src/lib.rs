@@ -2,8 +2,8 @@
 //!
 //! What happens to a request is not decided here but by a [`routing::Dispatch`]; this is the shell around it that owns
 //! sockets and the clock. Each thread has a runtime, a listener and connections to endpoints of its own; who decides is shared.
-//! A request is read whole, so that it can be sent again; an answer is passed on as it comes. Knows no policy and no
-//! backend's dialect but for one default.
+//! A request is read whole, so that it can be sent again; an answer is passed on as it comes. Knows no policy, and leaves
+//! the dialects of model servers to `backends`.
 
 mod answer;
 mod attempt;

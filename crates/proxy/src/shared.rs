@@ -163,7 +163,7 @@ impl Shared {
     }
 
     pub(crate) fn counts(&self) -> Counts {
-        self.core().dispatch.counts()
+        self.core().dispatch.counts(self.now())
     }
 
     /// Takes no more requests, and says so to whoever asks for readiness.

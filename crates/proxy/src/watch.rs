@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use protocol::scrape::Page;
 use routing::{EndpointId, Scrape, Signals};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -40,19 +39,15 @@ impl Default for Watching {
             timeout: Duration::from_secs(2),
             health: "/health".to_owned(),
             metrics: "/metrics".to_owned(),
-            reading: Arc::new(vllm),
+            reading: Arc::new(of_any_backend),
         }
     }
 }
 
-/// Signals from vLLM's page.
-fn vllm(page: &str) -> Option<Signals> {
-    let page = Page::parse(page).ok()?;
-    Some(Signals {
-        waiting: page.total("vllm:num_requests_waiting")? as u32,
-        running: page.total("vllm:num_requests_running")? as u32,
-        kv_usage: page.total("vllm:kv_cache_usage_perc").unwrap_or(0.0),
-    })
+/// Signals from the page of whichever model server it is.
+fn of_any_backend(page: &str) -> Option<Signals> {
+    let kind = backends::detect_page(page)?;
+    backends::read(kind, page).ok().map(|reading| reading.signals(0))
 }
 
 /// Looks once at each endpoint, all at the same time, and tells what was seen.

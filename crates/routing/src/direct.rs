@@ -103,7 +103,7 @@ impl<P: Policy> Dispatch for Direct<P> {
         self.policy.reads_prompt()
     }
 
-    fn counts(&self) -> Counts {
+    fn counts(&self, _now: Duration) -> Counts {
         let in_flight = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
         let ready = u32::try_from(self.views.len()).unwrap_or(u32::MAX);
         Counts { in_flight, ready, ..Counts::default() }
@@ -135,8 +135,8 @@ mod tests {
         assert_eq!(actions(&mut direct, 0, Event::Arrived), [start]);
         let head = Event::Head { attempt, status: 500, retry_after: None };
         assert_eq!(actions(&mut direct, 0, head), [Action::Relay { attempt }]);
-        assert_eq!(direct.counts().in_flight, 1);
+        assert_eq!(direct.counts(Duration::ZERO).in_flight, 1);
         assert_eq!(actions(&mut direct, 0, failed), [Action::CutOff(Reason::EndpointFailed)]);
-        assert_eq!(direct.counts().in_flight, 0);
+        assert_eq!(direct.counts(Duration::ZERO).in_flight, 0);
     }
 }

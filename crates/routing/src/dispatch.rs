@@ -34,8 +34,8 @@ pub trait Dispatch: Send {
     /// Whether prompts are looked at. Finding them costs time.
     fn reads_prompt(&self) -> bool;
 
-    /// What was counted so far, and how things are now.
-    fn counts(&self) -> Counts;
+    /// What was counted so far, and how things are at `now`.
+    fn counts(&self, now: Duration) -> Counts;
 }
 
 /// What a call of [`Dispatch`] wants done. Kept by the shell and used again, so that no call has to allocate.

@@ -6,22 +6,30 @@
 //! | 2.2 | `prefix_blocks.rs`, `prefix_index.rs`, `kv_events.rs`, `affinity.rs` | prefix and KV affinity |
 //! | 2.3 | `capability.rs` | who can serve a request at all, and what to say where nobody can |
 //! | 2.4 | `split.rs`, `shadow.rs`, `evidence.rs`, `rollout.rs`, `report.rs` | a new version: to whom, and for how long |
+//! | 2.5 | `retry_budget.rs`, `hedge_delay.rs`, `outliers.rs`, `fair_queue.rs`, `exchange.rs` | the proxy's rules |
 //! | 2.6 | `slices.rs`, `gateway.rs`, `pool_picker.rs`, `ext_proc.rs` | Kubernetes-native |
 //!
 //! Policies and decisions are pure: functions of what is asked, what is known of each endpoint, and the time. The same
 //! code runs in the simulator, in the live router, and behind Envoy's endpoint-picker protocol.
 
 pub mod affinity;
+pub mod around;
 pub mod canary;
 pub mod capability;
 pub mod catalogue;
+pub mod dispatcher;
 pub mod evidence;
+pub mod exchange;
 pub mod ext_proc;
+pub mod fair_queue;
+pub mod fleet;
 pub mod gateway;
+pub mod hedge_delay;
 pub mod kv_events;
 pub mod least_request;
 pub mod load;
 pub mod need;
+pub mod outliers;
 pub mod peak_ewma;
 pub mod picker;
 pub mod pipeline;
@@ -33,6 +41,7 @@ pub mod prefix_index;
 pub mod published;
 pub mod recency;
 pub mod report;
+pub mod retry_budget;
 pub mod rollout;
 pub mod scorers;
 pub mod shadow;
@@ -47,14 +56,20 @@ pub use affinity::Affinity;
 pub use canary::Canary;
 pub use capability::{Answer, Choice, Lack, Refusal, Route, Server, allowed, answer, lack, route};
 pub use catalogue::{Catalogue, Deployment, Feature, FeatureSet, Price, Tier};
+pub use dispatcher::{Dispatcher, HedgeRules, Rules};
 pub use evidence::Bet;
+pub use exchange::{Exchange, ExchangeRules};
+pub use fair_queue::{FairQueue, Pushed};
+pub use hedge_delay::HedgeDelay;
 pub use least_request::LeastRequest;
 pub use load::Limits;
 pub use need::{Api, Length, Need, Wishes};
+pub use outliers::{OutlierRules, Outliers};
 pub use picker::Picker;
 pub use pipeline::LoadAware;
 pub use prefix_aware::PrefixAware;
 pub use prefix_blocks::PrefixBlocks;
+pub use retry_budget::{BudgetRules, RetryBudget};
 pub use rollout::{Decision, Observation, Plan, Rollout, Seen, Weights};
 pub use shadow::Shadow;
 pub use split::{Assignment, Share, Split, Version, assign};

@@ -4,6 +4,7 @@
 
 mod canaries;
 mod fleet;
+mod rig;
 mod task_2_1;
 mod task_2_1_fleets;
 mod task_2_2;
@@ -13,6 +14,8 @@ mod task_2_4;
 mod task_2_4_fleet;
 mod task_2_4_report;
 mod task_2_4_rollout;
+mod task_2_5;
+mod task_2_5_exchanges;
 mod task_2_6_gateway;
 mod task_2_6_picker;
 mod task_2_6_slices;

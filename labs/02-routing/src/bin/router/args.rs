@@ -1,0 +1,210 @@
+//! What can be typed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, ValueEnum};
+use lab02_routing::{
+    BudgetRules, Dispatcher, ExchangeRules, HedgeRules, LeastRequest, LoadAware, OutlierRules,
+    Picker, PrefixAware, Rules, TwoChoices, load,
+};
+use proxy::{Limits, Settings, Watching};
+use routing::{Direct, Dispatch, Policy, RoundRobin};
+
+/// Routes OpenAI requests to model servers.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:
+  lab02-router --endpoints http://127.0.0.1:8001,http://127.0.0.1:8002
+  lab02-router --endpoints ... --policy p2c --hedge
+  lab02-router --endpoints ... --max-in-flight 32 --max-queue 256
+
+Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
+(x-gateway-inference-fairness-id), which conversation it is (x-session-id), and how long they want to wait
+(x-request-timeout-ms). SIGTERM drains."
+)]
+pub(crate) struct Args {
+    /// Model servers, separated by commas
+    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    endpoints: Vec<String>,
+    /// Who gets a request
+    #[arg(long, value_enum, default_value_t = PolicyName::RoundRobin)]
+    policy: PolicyName,
+    /// Address to listen on
+    #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
+    host: IpAddr,
+    /// Port to listen on; 0 takes any free one
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+    /// Threads that serve
+    #[arg(long, default_value_t = 1)]
+    threads: usize,
+    /// What all random choices are drawn from
+    #[arg(long, default_value_t = 7)]
+    seed: u64,
+
+    /// One attempt for each request, whatever comes of it: no retries, queue, deadlines or ejections
+    #[arg(long)]
+    direct: bool,
+    /// Ask a second endpoint where the first is slower than 95 % of all
+    #[arg(long)]
+    hedge: bool,
+    /// Attempts at most for each request
+    #[arg(long, default_value_t = 3)]
+    max_attempts: u8,
+    /// Retries for each request, over all
+    #[arg(long, default_value_t = 0.2)]
+    retry_ratio: f64,
+    /// Retries a second that are there in any case
+    #[arg(long, default_value_t = 10.0)]
+    min_retries_per_s: f64,
+    /// From a request to the end of its answer
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = humantime::parse_duration)]
+    deadline: Duration,
+    /// From the start of an attempt to its first byte
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    first_byte_timeout: Duration,
+    /// Between two pieces of an answer
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = humantime::parse_duration)]
+    stall_timeout: Duration,
+    /// Requests that one endpoint may have at once
+    #[arg(long, default_value_t = 256)]
+    max_in_flight: u32,
+    /// Requests that may wait for a place
+    #[arg(long, default_value_t = 1024)]
+    max_queue: usize,
+    /// How long they may wait
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    max_wait: Duration,
+    /// Failures in a row after which an endpoint is ejected
+    #[arg(long, default_value_t = 5)]
+    consecutive_failures: u32,
+    /// How long its first ejection lasts
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = humantime::parse_duration)]
+    base_ejection_time: Duration,
+
+    /// From one look at the endpoints to the next
+    #[arg(long, value_name = "TIME", default_value = "500ms", value_parser = humantime::parse_duration)]
+    watch_every: Duration,
+    /// Path that says 200 when an endpoint may get requests
+    #[arg(long, default_value = "/health")]
+    health_path: String,
+    /// Path of an endpoint's metrics page
+    #[arg(long, default_value = "/metrics")]
+    metrics_path: String,
+    /// Bytes of a request's body
+    #[arg(long, default_value_t = 16 << 20)]
+    max_body: usize,
+    /// After SIGTERM, how long requests are still taken: until everybody knows
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    drain_delay: Duration,
+    /// And how long those that are here may take then
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
+    drain_timeout: Duration,
+    /// End when standard input closes
+    #[arg(long, hide = true)]
+    pub(crate) exit_with_parent: bool,
+}
+
+/// The policies by their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum PolicyName {
+    /// One after the other
+    RoundRobin,
+    /// The one with the fewest requests of ours
+    LeastRequest,
+    /// The better of two at random, by peak EWMA of latency
+    P2c,
+    /// By what the endpoints say of their load
+    Load,
+    /// By who holds the beginning of the prompt, weighed against load
+    Prefix,
+}
+
+impl Args {
+    /// The endpoints' addresses.
+    pub(crate) fn endpoints(&self) -> Result<Vec<SocketAddr>> {
+        self.endpoints.iter().map(|url| address(url)).collect()
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            listen: SocketAddr::new(self.host, self.port),
+            threads: self.threads,
+            limits: Limits {
+                max_body: self.max_body,
+                stall_timeout: self.stall_timeout,
+                ..Limits::default()
+            },
+            watching: Watching {
+                every: self.watch_every,
+                health: self.health_path.clone(),
+                metrics: self.metrics_path.clone(),
+                ..Watching::default()
+            },
+            drain_delay: self.drain_delay,
+            drain_timeout: self.drain_timeout,
+        }
+    }
+
+    /// Who decides.
+    pub(crate) fn dispatch(&self) -> Box<dyn Dispatch> {
+        let policy = self.policy();
+        if self.direct {
+            return Box::new(Direct::new(policy));
+        }
+        Box::new(Dispatcher::new(policy, self.rules()))
+    }
+
+    fn policy(&self) -> Box<dyn Policy> {
+        match self.policy {
+            PolicyName::RoundRobin => Box::new(RoundRobin::default()),
+            PolicyName::LeastRequest => Box::new(LeastRequest::new(self.seed)),
+            PolicyName::P2c => Box::new(TwoChoices::new(self.seed)),
+            PolicyName::Load => {
+                let limits = load::Limits::for_scrapes_every(self.watch_every);
+                Box::new(LoadAware::new(limits, Picker::BestOfTwo, self.seed))
+            }
+            PolicyName::Prefix => {
+                let limits = load::Limits::for_scrapes_every(self.watch_every);
+                Box::new(PrefixAware::new(limits, self.seed))
+            }
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            exchange: ExchangeRules {
+                max_attempts: self.max_attempts,
+                deadline: self.deadline,
+                first_byte_timeout: self.first_byte_timeout,
+                max_wait: self.max_wait,
+            },
+            retries: BudgetRules {
+                ratio: self.retry_ratio,
+                min_per_s: self.min_retries_per_s,
+                ..BudgetRules::default()
+            },
+            hedges: self.hedge.then(HedgeRules::default),
+            outliers: OutlierRules {
+                consecutive_failures: self.consecutive_failures,
+                base_ejection_time: self.base_ejection_time,
+                ..OutlierRules::default()
+            },
+            max_in_flight: self.max_in_flight,
+            max_queue: self.max_queue,
+        }
+    }
+}
+
+/// `http://host:port`, or without the scheme.
+fn address(url: &str) -> Result<SocketAddr> {
+    let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
+    if rest.contains(['/', '@']) {
+        bail!("an endpoint is http://HOST:PORT, not {url:?}");
+    }
+    let mut found = rest.to_socket_addrs().with_context(|| format!("no address for {url:?}"))?;
+    found.next().with_context(|| format!("no address for {url:?}"))
+}

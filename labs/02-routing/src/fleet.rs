@@ -1,0 +1,139 @@
+//! Given: the endpoints that a router knows, and who of them may get a request now.
+
+use std::time::Duration;
+
+use routing::{Ending, EndpointId, EndpointView, Scrape};
+
+use crate::outliers::Outliers;
+
+/// How long an endpoint is left alone that says it has no room, if another one has.
+const REST: Duration = Duration::from_secs(1);
+
+/// Whether there is a place for a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vacancy {
+    /// There is.
+    Room,
+    /// There are endpoints, but all are full.
+    Full,
+    /// There is no endpoint that is ready and not ejected.
+    Nobody,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Member {
+    view: EndpointView,
+    ready: bool,
+    rests_until: Duration,
+}
+
+/// All endpoints.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    members: Vec<Member>,
+    /// Requests that one endpoint may have from us at once.
+    limit: u32,
+    /// Those that the last look found.
+    seen: Vec<EndpointView>,
+}
+
+impl Fleet {
+    /// Nobody, and room for so many requests at each.
+    #[must_use]
+    pub fn new(limit: u32) -> Self {
+        Self { members: Vec::new(), limit, seen: Vec::new() }
+    }
+
+    /// These are ready, and no others. Those that are not keep what they work on, and are forgotten when that is done.
+    pub fn set_ready(&mut self, ready: &[EndpointId]) {
+        for member in &mut self.members {
+            member.ready = ready.contains(&member.view.id);
+        }
+        self.members.retain(|member| member.ready || member.view.in_flight > 0);
+        for id in ready {
+            if self.member(*id).is_none() {
+                let view = EndpointView::unknown(*id);
+                self.members.push(Member { view, ready: true, rests_until: Duration::ZERO });
+            }
+        }
+    }
+
+    /// What an endpoint said of itself.
+    pub fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape) {
+        if let Some(member) = self.member(endpoint) {
+            member.view.scrape = Some(scrape);
+        }
+    }
+
+    /// Looks who may get a request now: ready, not ejected, not full, not among `tried`. Those that rest are only seen
+    /// where nobody else is.
+    pub fn look(&mut self, outliers: &Outliers, tried: &[EndpointId], now: Duration) -> Vacancy {
+        self.seen.clear();
+        let limit = self.limit;
+        let well = |member: &&Member| member.ready && !outliers.is_ejected(member.view.id, now);
+        let free =
+            |member: &&Member| member.view.in_flight < limit && !tried.contains(&member.view.id);
+        let rested = |member: &&Member| member.rests_until <= now;
+        let found = self.members.iter().filter(well).filter(free).filter(rested);
+        self.seen.extend(found.map(|member| member.view));
+        if self.seen.is_empty() {
+            let found = self.members.iter().filter(well).filter(free);
+            self.seen.extend(found.map(|member| member.view));
+        }
+        if !self.seen.is_empty() {
+            Vacancy::Room
+        } else if self.members.iter().any(|member| well(&member)) {
+            Vacancy::Full
+        } else {
+            Vacancy::Nobody
+        }
+    }
+
+    /// Those that the last look found.
+    #[must_use]
+    pub fn seen(&self) -> &[EndpointView] {
+        &self.seen
+    }
+
+    /// Requests that could be sent now, in all.
+    #[must_use]
+    pub fn places(&self, outliers: &Outliers, now: Duration) -> u32 {
+        let well = |member: &&Member| member.ready && !outliers.is_ejected(member.view.id, now);
+        let free = |member: &Member| self.limit.saturating_sub(member.view.in_flight);
+        self.members.iter().filter(well).map(free).fold(0, u32::saturating_add)
+    }
+
+    /// Takes a place at one of those that were seen.
+    pub(crate) fn take(&mut self, seen: usize) -> Option<EndpointId> {
+        let id = self.seen.get(seen)?.id;
+        self.member(id)?.view.in_flight += 1;
+        Some(id)
+    }
+
+    /// Gives a place back.
+    pub(crate) fn free(&mut self, endpoint: EndpointId, ending: Ending, now: Duration) {
+        if let Some(member) = self.member(endpoint) {
+            member.view.in_flight = member.view.in_flight.saturating_sub(1);
+            if ending == Ending::Refused {
+                member.rests_until = now + REST;
+            }
+        }
+        self.members.retain(|member| member.ready || member.view.in_flight > 0);
+    }
+
+    /// Endpoints that are ready.
+    #[must_use]
+    pub fn ready(&self) -> u32 {
+        self.members.iter().map(|member| u32::from(member.ready)).sum()
+    }
+
+    /// Requests under way.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.members.iter().map(|member| member.view.in_flight).sum()
+    }
+
+    fn member(&mut self, endpoint: EndpointId) -> Option<&mut Member> {
+        self.members.iter_mut().find(|member| member.view.id == endpoint)
+    }
+}
