@@ -19,6 +19,8 @@ pub(super) struct Line {
     bytes: usize,
     /// When the last byte that was put in has left its sender: bandwidth is used up until then.
     free_at: Instant,
+    /// When the handshake is over: until then nothing leaves its sender.
+    open_at: Instant,
     /// No byte overtakes another.
     last_due: Instant,
     /// The last random number of each delay, 0 to 1, for correlation.
@@ -27,12 +29,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    /// An empty line. Nothing comes out before `hold` has passed.
+    /// An empty line. Nothing goes in before `hold` has passed, as before a handshake is over.
     pub(super) fn new(now: Instant, hold: Duration, seed: u64) -> Self {
         Self {
             queue: VecDeque::new(),
             bytes: 0,
             free_at: now,
+            open_at: now + hold,
             last_due: now + hold,
             last: Vec::new(),
             random: StdRng::seed_from_u64(seed),
@@ -56,6 +59,7 @@ impl Line {
 
     /// Puts bytes in.
     pub(super) fn put(&mut self, now: Instant, bytes: Vec<u8>, link: &Link) {
+        let now = now.max(self.open_at);
         if let Some(rate) = link.bytes_per_second {
             let takes = Duration::from_secs_f64(bytes.len() as f64 / rate.max(1) as f64);
             self.free_at = self.free_at.max(now) + takes;
@@ -110,6 +114,18 @@ mod tests {
         assert!(line.take(now + Duration::from_millis(500)).is_some());
         assert!(line.take(now + Duration::from_millis(999)).is_none());
         assert!(line.take(now + Duration::from_secs(1)).is_some());
+    }
+
+    #[test]
+    fn what_is_sent_at_once_waits_for_the_handshake_and_then_for_the_delay() {
+        let now = Instant::now();
+        let latency = Duration::from_millis(100);
+        let link = Link { delays: vec![Delay { latency, ..Delay::default() }], ..Link::default() };
+        let mut line = Line::new(now, latency, 1);
+        line.put(now, vec![1], &link);
+        assert_eq!(line.next(), Some(now + 2 * latency));
+        line.put(now + 3 * latency, vec![2], &link);
+        assert_eq!(line.queue.back().map(|(due, _)| *due), Some(now + 4 * latency));
     }
 
     proptest! {

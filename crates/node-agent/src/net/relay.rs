@@ -227,8 +227,9 @@ async fn pump(
     hold: Duration,
 ) -> io::Result<()> {
     let mut link = links.borrow_and_update().clone();
-    let mut line: Option<Line> =
-        (!link.is_clear()).then(|| Line::new(Instant::now(), hold, seed()));
+    // A link that is clear this way may be slow the other way, and the handshake needs both.
+    let slow = !link.is_clear() || !hold.is_zero();
+    let mut line: Option<Line> = slow.then(|| Line::new(Instant::now(), hold, seed()));
     let mut buffer = vec![0; CHUNK];
     let mut ended = false;
     let mut news = links.clone();
