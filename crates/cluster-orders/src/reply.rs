@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reply {
+    /// The place is there: this namespace. Said once, before anything is asked.
+    Place(String),
     /// It is done.
     Done,
     /// These objects are there now.

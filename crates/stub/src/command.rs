@@ -151,17 +151,23 @@ fn write(file: &str, text: &str, append: bool) -> Result<(), StubError> {
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 fn get(address: &str) -> Result<(), StubError> {
-    let failed = |error| StubError::System(format!("cannot fetch {address}"), error);
     let address = address.trim_start_matches("http://");
+    let failed = |error| StubError::System(format!("cannot fetch {address}"), error);
+    say(fetch(address).map_err(failed)?.1.trim_end())
+}
+
+/// Status and body of what is at `HOST:PORT/PATH`.
+pub(crate) fn fetch(address: &str) -> std::io::Result<(u16, String)> {
     let (host, path) = address.split_once('/').unwrap_or((address, ""));
-    let mut server = TcpStream::connect(host).map_err(failed)?;
-    server.set_read_timeout(Some(ANSWER_WITHIN)).map_err(failed)?;
-    write!(server, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")
-        .map_err(failed)?;
+    let mut server = TcpStream::connect(host)?;
+    server.set_read_timeout(Some(ANSWER_WITHIN))?;
+    write!(server, "GET /{path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n")?;
     let mut answer = String::new();
-    server.read_to_string(&mut answer).map_err(failed)?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
-    say(body.trim_end())
+    server.read_to_string(&mut answer)?;
+    let nothing = || std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "no answer");
+    let (head, body) = answer.split_once("\r\n\r\n").ok_or_else(nothing)?;
+    let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(nothing)?;
+    Ok((status, body.to_owned()))
 }
 
 fn echo() -> Result<(), StubError> {

@@ -13,7 +13,8 @@ const HELP: &str = "stub: a pod with nothing to do
 
   stub serve [--host ADDRESS] [--port N] [--start-ms N] [--print LINE]
                                 serve HTTP: GET / /healthz /readyz /env/NAME /file/PATH /print/LINE
-                                POST /sick /well /unready /ready /exit/CODE
+                                /bytes/N /fetch/HOST:PORT/PATH (how a request from here goes)
+                                POST /sick /well /unready /ready /exit/CODE; any method /echo
   stub exit CODE [--after-ms N] [--print LINE]
   stub print LINE...            print each on a line
   stub tick MS                  print 0, 1, 2, ... every MS milliseconds

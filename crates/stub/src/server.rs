@@ -1,18 +1,20 @@
 //! The stub's HTTP face: who it is, whether it is well and ready, and what it may be told.
 //!
-//! It answers one request a connection and reads no bodies. A library would be larger than the rest of the program.
+//! It answers one request a connection. A library would be larger than the rest of the program.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::command::say;
+use crate::command::{fetch, say};
 
 /// Connections that are answered at the same time.
 const WORKERS: usize = 8;
-/// The longest request head that is read, in bytes.
-const LONGEST_HEAD: u64 = 16 << 10;
+/// The longest request that is read, in bytes.
+const LONGEST_REQUEST: u64 = 16 << 10;
+/// The longest answer of `/bytes`.
+const LONGEST_ANSWER: usize = 16 << 20;
 /// The longest that a client may take.
 const CLIENT_WITHIN: Duration = Duration::from_secs(5);
 
@@ -50,15 +52,26 @@ impl Server {
     fn serve(&self, client: TcpStream) -> std::io::Result<()> {
         client.set_read_timeout(Some(CLIENT_WITHIN))?;
         client.set_write_timeout(Some(CLIENT_WITHIN))?;
-        let mut reader = BufReader::new((&client).take(LONGEST_HEAD));
-        let (mut request, mut header) = (String::new(), String::new());
+        let mut reader = BufReader::new((&client).take(LONGEST_REQUEST));
+        let (mut request, mut head) = (String::new(), String::new());
         reader.read_line(&mut request)?;
+        let mut header = String::new();
         while reader.read_line(&mut header)? > 2 {
+            head.push_str(&header.to_lowercase());
             header.clear();
         }
         let mut words = request.split_whitespace();
         let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or("/"));
-        let (status, body) = self.answer(method, target.split('?').next().unwrap_or("/"));
+        let path = target.split('?').next().unwrap_or("/");
+        let (status, body) = if path == "/echo" || path.starts_with("/echo/") {
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+            let length = length.and_then(|text| text.trim().parse().ok()).unwrap_or(0);
+            let mut body = String::new();
+            reader.take(length).read_to_string(&mut body)?;
+            ("200 OK", format!("{method} {target}\n{}\n{body}", head.replace('\r', "")))
+        } else {
+            self.answer(method, path)
+        };
         write!(
             &client,
             "HTTP/1.1 {status}\r\ncontent-type: text/plain\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
@@ -85,6 +98,11 @@ impl Server {
                 Ok(text) => (OK, text),
                 Err(error) => (NOT_FOUND, format!("{error}\n")),
             },
+            ("GET", "bytes") => match rest.parse() {
+                Ok(count) if count <= LONGEST_ANSWER => (OK, "x".repeat(count)),
+                _ => (NOT_FOUND, format!("from 0 to {LONGEST_ANSWER}\n")),
+            },
+            ("GET", "fetch") => (OK, fetched(rest)),
             ("POST", "sick" | "well") => self.set(&self.well, first == "well"),
             ("POST", "unready" | "ready") => self.set(&self.ready, first == "ready"),
             ("GET", "print") => {
@@ -99,6 +117,18 @@ impl Server {
     fn set(&self, switch: &AtomicBool, to: bool) -> (&'static str, String) {
         switch.store(to, Ordering::Relaxed);
         ("200 OK", format!("{to}\n"))
+    }
+}
+
+/// How a request from here goes, as a line: status, milliseconds, bytes of the body; or `-`, milliseconds, and why there is no
+/// answer. What is fetched follows.
+fn fetched(address: &str) -> String {
+    let began = Instant::now();
+    let answer = fetch(address);
+    let took = began.elapsed().as_secs_f64() * 1e3;
+    match answer {
+        Ok((status, body)) => format!("{status} {took:.3} {}\n{body}", body.len()),
+        Err(error) => format!("- {took:.3} {error}\n"),
     }
 }
 
@@ -131,6 +161,30 @@ mod tests {
         assert_eq!(status("GET", "/healthz"), "200");
         assert_eq!(status("GET", "/nothing"), "404");
         assert_eq!(status("GET", "/env/NO_SUCH_VARIABLE"), "404");
+    }
+
+    #[test]
+    fn a_request_is_echoed_with_its_body_and_another_is_fetched() {
+        let server = Server::bind("127.0.0.1", 0).unwrap();
+        let address = server.listener.local_addr().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..2 {
+                    server.serve(server.listener.accept().unwrap().0).unwrap();
+                }
+            });
+            let mut client = TcpStream::connect(address).unwrap();
+            let request = "PUT /echo/a?b=c HTTP/1.1\r\nHost: A\r\nContent-Length: 4\r\n\r\nbody";
+            client.write_all(request.as_bytes()).unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            let body = answer.split_once("\r\n\r\n").unwrap().1;
+            assert_eq!(body, "PUT /echo/a?b=c\nhost: a\ncontent-length: 4\n\nbody");
+            let line = fetched(&format!("{address}/bytes/7"));
+            assert!(line.starts_with("200 ") && line.ends_with(" 7\nxxxxxxx"), "{line}");
+        });
+        drop(server);
+        assert!(fetched(&address.to_string()).starts_with("- "), "nobody is there any more");
     }
 
     #[test]

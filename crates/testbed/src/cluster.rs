@@ -54,6 +54,7 @@ const LOG_LINES: usize = 100;
 
 /// A place on a cluster. Dropping it takes away everything that was made.
 pub struct Cluster {
+    namespace: String,
     talk: Mutex<Talk>,
     child: Child,
 }
@@ -128,10 +129,19 @@ impl Cluster {
         let orders = child.stdin.take();
         let replies = child.stdout.take().map(BufReader::new);
         let replies = replies.ok_or_else(|| ClusterError::Silent("has no output".to_owned()))?;
-        let cluster = Self { talk: Mutex::new(Talk { orders, replies }), child };
-        // It says so when the place is there.
-        cluster.talk.lock().unwrap_or_else(PoisonError::into_inner).hear()?;
+        let talk = Mutex::new(Talk { orders, replies });
+        let mut cluster = Self { namespace: String::new(), talk, child };
+        match cluster.talk.get_mut().unwrap_or_else(PoisonError::into_inner).hear()? {
+            Reply::Place(namespace) => cluster.namespace = namespace,
+            other => return Err(unexpected(&other)),
+        }
         Ok(cluster)
+    }
+
+    /// The namespace in which everything happens.
+    #[must_use]
+    pub fn namespace(&self) -> &str {
+        &self.namespace
     }
 
     /// Applies objects; those that are there already are changed.
@@ -374,7 +384,7 @@ mod tests {
     #[test]
     fn orders_are_lines_and_the_program_ends_when_there_are_no_more() {
         let file = heard("orders");
-        let lines = r#"'"done"' '{"objects":["v1/Pod/a"]}' '"done"'"#;
+        let lines = r#"'{"place":"here"}' '{"objects":["v1/Pod/a"]}' '"done"'"#;
         let cluster = cluster_that_says(lines, &file).unwrap();
         let faults = cluster.inject(&Manifests::yaml("kind: Pod"));
         assert_eq!(faults.objects()[0].name, "a");
@@ -393,7 +403,7 @@ mod tests {
     #[test]
     fn a_refusal_is_an_error_with_the_clusters_words() {
         let file = heard("refused");
-        let lines = r#"'"done"' '{"refused":{"why":"no engine is ready","log":["a"]}}'"#;
+        let lines = r#"'{"place":"here"}' '{"refused":{"why":"no engine is ready","log":["a"]}}'"#;
         let cluster = cluster_that_says(lines, &file).unwrap();
         let error = cluster.try_ready("Deployment/engine", Duration::ZERO).unwrap_err();
         assert_eq!(error.to_string(), "no engine is ready");

@@ -1,16 +1,17 @@
-//! Places for checks on a cluster, and faults on real pods: tests that need the cluster's programs, on embedded clusters of their own.
+//! Places for checks on a cluster, and faults on real pods: tests that need the cluster's programs.
 
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use grader::{run_streaming, target_dir};
 
 use super::{Bench, Outcome, steps};
 
 /// What the tests start.
 const PROGRAMS: [&str; 3] = ["embedded-cluster", "cluster", "stub"];
-/// Packages and their tests that need them.
-const TESTS: [(&str, &str); 1] = [("testbed", "cluster")];
+/// Tests at once: most of their time they wait.
+const AT_ONCE: &str = "4";
 
 pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let mut build = bench.cargo(["build", "--quiet"]);
@@ -20,13 +21,59 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
         return Ok(Outcome::Failed(said.lines().collect::<Vec<_>>().join("\n")));
     }
     let programs = std::path::absolute(target_dir(bench.root).join("debug"))?;
-    for (package, test) in TESTS {
-        let mut command: Command = bench.cargo(["test", "--quiet", "-p", package, "--test", test]);
-        command.args(["--", "--ignored", "--test-threads", "1"]).env("CLUSTER_PROGRAMS", &programs);
-        match steps::ok(bench, command)? {
-            Outcome::Passed => {}
-            other => return Ok(other),
-        }
+    // These bring clusters of their own up and down.
+    let mut places = bench.cargo(["test", "--quiet", "-p", "testbed", "--test", "cluster", "--"]);
+    places.args(["--ignored", "--test-threads", "1"]).env("CLUSTER_PROGRAMS", &programs);
+    match steps::ok(bench, places)? {
+        Outcome::Passed => {}
+        other => return Ok(other),
     }
-    Ok(Outcome::Passed)
+    let cluster = Cluster::up(bench, programs)?;
+    let mut pods = bench.cargo(["test", "--quiet", "-p", "chaos", "--test", "pods", "--"]);
+    pods.args(["--ignored", "--test-threads", AT_ONCE]);
+    cluster.describe(&mut pods);
+    steps::ok(bench, pods)
+}
+
+/// An embedded cluster of this step's own. It goes with its objects when dropped.
+struct Cluster {
+    root: PathBuf,
+    programs: PathBuf,
+}
+
+impl Cluster {
+    fn up(bench: &Bench<'_>, programs: PathBuf) -> Result<Self> {
+        let root = std::path::absolute(target_dir(bench.root).join("ci-faults"))?;
+        let file = Path::new("clusters/embedded/cluster.toml");
+        std::fs::create_dir_all(root.join("clusters/embedded"))?;
+        std::fs::copy(bench.root.join(file), root.join(file)).context("the cluster file")?;
+        let cluster = Self { root, programs };
+        // One of a run that was killed.
+        cluster.command(&["down", "--forget"])?;
+        cluster.command(&["up"])?;
+        Ok(cluster)
+    }
+
+    fn command(&self, args: &[&str]) -> Result<()> {
+        let mut command = Command::new(self.programs.join("cluster"));
+        command.arg("--root").arg(&self.root).arg("--programs").arg(&self.programs);
+        let status = command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "cluster {}: {status}", args.join(" "));
+        Ok(())
+    }
+
+    /// What a check finds in its environment.
+    fn describe(&self, command: &mut Command) {
+        command.env("LAB_ON", "embedded").env("LAB_ROOT", &self.root);
+        command.env("LAB_PROGRAMS", &self.programs).env("LAB_DEPLOY", &self.root);
+        command.env("LAB_CLUSTER", self.programs.join("cluster-bed"));
+        command.env("LAB_SESSION", format!("ci-{}", std::process::id()));
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // It goes with its folder at the latest.
+        let _ = self.command(&["down", "--forget"]);
+    }
 }

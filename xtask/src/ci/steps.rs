@@ -25,7 +25,7 @@ pub(super) const ALL: &[Step] = &[
         what: "the embedded cluster does what Kubernetes does",
         run: cluster::run,
     },
-    Step { name: "faults", what: "checks find a place on a cluster", run: faults::run },
+    Step { name: "faults", what: "faults on pods bite and are undone", run: faults::run },
     Step { name: "experiments", what: "every experiment of a lab can be read", run: experiments },
     Step { name: "image", what: "the engine's image starts, answers and drains", run: image },
     Step {

@@ -2,7 +2,7 @@
 //! and in turn. Its environment says where: see [`cluster::Environment`].
 //!
 //! When standard input ends, everything that was made goes, and then this process. A first line on standard output says that the
-//! place is there.
+//! place is there, and what it is called.
 
 use std::process::ExitCode;
 
@@ -36,7 +36,7 @@ fn main() -> ExitCode {
 
 async fn run() -> Result<()> {
     let mut bed = Bed::make(Environment::read()?).await?;
-    say(&Reply::Done)?;
+    say(&Reply::Place(bed.session().namespace().to_owned()))?;
     let mut terminated = signal(SignalKind::terminate())?;
     let ended = tokio::select! {
         ended = obey(&mut bed) => ended,
