@@ -6,6 +6,7 @@ mod faults;
 mod peers;
 mod steps;
 
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,6 +33,10 @@ pub(crate) struct Bench<'a> {
     pub(crate) target: PathBuf,
     pub(crate) course: Course,
     pub(crate) stop: &'a Stop,
+    /// Whether all steps run.
+    pub(crate) whole: bool,
+    /// Whether the step `tests` has built everything: see [`Bench::cargo`].
+    pub(crate) built: Cell<bool>,
 }
 
 /// A step: a name to select it by, what it is for, how it is done.
@@ -52,7 +57,8 @@ pub(crate) fn run(root: &Path, args: &TestArgs, stop: &Stop) -> Result<u8> {
         bail!("there is no step {unknown}; there are {}", names.join(", "));
     }
     let course = Course::discover(root)?;
-    let bench = Bench { root, target: target_dir(root), course, stop };
+    let (whole, built) = (args.only.is_empty(), Cell::new(false));
+    let bench = Bench { root, target: target_dir(root), course, stop, whole, built };
     let chosen = |step: &&Step| args.only.is_empty() || args.only.iter().any(|n| n == step.name);
     let mut done = Vec::new();
     for step in steps::ALL.iter().filter(chosen) {

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use grader::{run_streaming, this_program};
+use grader::run_streaming;
 use serde::Deserialize;
 
 use super::{Bench, Outcome};
@@ -72,7 +72,8 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
 }
 
 fn printed(bench: &Bench<'_>) -> Result<Vec<BookCommand>> {
-    let mut list = bench.cargo(["run", "--quiet", "-p", "book", "--", "commands", "--json"]);
+    let mut list = bench.program("book");
+    list.args(["commands", "--json"]);
     let mut json = String::new();
     let (status, said) = run_streaming(&mut list, bench.stop, |line| json.push_str(line))?;
     if !status.success() {
@@ -121,11 +122,7 @@ impl Drop for KeptState {
 /// The command, with this program in the place of `cargo xtask`.
 fn spawnable(bench: &Bench<'_>, command: &BookCommand) -> Result<Command> {
     let mut spawnable = match &command.xtask {
-        Some(arguments) => {
-            let mut this = Command::new(this_program().context("who am I?")?);
-            this.args(arguments);
-            this
-        }
+        Some(arguments) => bench.xtask(arguments)?,
         None => {
             let mut shell = Command::new("sh");
             shell.args(["-c", &format!("exec {}", command.command)]);

@@ -19,14 +19,16 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
         Ok(python) => python,
         Err(why) => return Ok(Outcome::Skipped(why)),
     };
-    let mut command = bench.cargo(["test", "-p", "sol01-triage", "--features", "live"]);
+    let mut command = bench.cargo(["test"]);
+    command.args(bench.tested("sol01-triage", &["--features", "live"]));
     command.args(["--test", "wire", "--", "--ignored", "peer_"]).env("PEERS_PYTHON", python);
     let wire = ok(bench, command)?;
     if !matches!(wire, Outcome::Passed) {
         return Ok(wire);
     }
     // Rules, alerts, dashboard and scrape configuration of lab 2.
-    let mut command = bench.cargo(["test", "-p", "deploy", "--test", "observe", "--"]);
+    let mut command = bench.cargo(["test"]);
+    command.args(bench.tested("deploy", &[])).args(["--test", "observe", "--"]);
     command.args(["--ignored", "peer_"]);
     ok(bench, command)
 }

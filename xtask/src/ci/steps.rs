@@ -1,5 +1,7 @@
 //! The steps of `cargo xtask test`, in the order that finds the cheapest mistakes first.
 
+use std::ffi::OsStr;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result};
@@ -75,12 +77,16 @@ fn doc(bench: &Bench<'_>) -> Result<Outcome> {
 }
 
 fn tests(bench: &Bench<'_>) -> Result<Outcome> {
-    let mut command = bench.cargo(["test", "--workspace", "--no-fail-fast", "--features"]);
-    command.arg(live_features(bench, &[Side::Solution]));
-    // The checks of a starter fail: that is what they are for.
-    for lab in bench.course.labs.iter() {
-        command.arg("--exclude").arg(lab.package(Side::Learner));
+    if bench.whole {
+        let mut build = bench.cargo(["build"]);
+        build.args(bench.everything());
+        match ok(bench, build)? {
+            Outcome::Passed => bench.built.set(true),
+            other => return Ok(other),
+        }
     }
+    let mut command = bench.cargo(["test", "--no-fail-fast"]);
+    command.args(bench.course_as_one());
     ok(bench, command)
 }
 
@@ -92,7 +98,7 @@ fn experiments(bench: &Bench<'_>) -> Result<Outcome> {
         .map(|lab| bench.root.join("solutions").join(&lab.id).join("experiments"))
         .filter(|folder| folder.is_dir())
         .collect();
-    let mut command = bench.cargo(["run", "--quiet", "-p", "chaos", "--bin", "chaos", "--"]);
+    let mut command = bench.program("chaos");
     command.arg("check").args(folders);
     ok(bench, command)
 }
@@ -101,9 +107,9 @@ fn experiments(bench: &Bench<'_>) -> Result<Outcome> {
 const NOT_TRIED: i32 = 77;
 
 fn image(bench: &Bench<'_>) -> Result<Outcome> {
-    let mut command =
-        bench.cargo(["run", "--quiet", "-p", "deploy", "--", "with-docker", "--install"]);
-    command.args(["--", "cargo", "test", "-p", "deploy", "--test", "image", "--", "--ignored"]);
+    let mut command = bench.program("deploy");
+    command.args(["with-docker", "--install", "--", "cargo", "test"]);
+    command.args(bench.tested("deploy", &[])).args(["--test", "image", "--", "--ignored"]);
     let (status, said) = run_streaming(&mut command, bench.stop, |_| ())?;
     let said: Vec<&str> = said.lines().collect();
     Ok(match status.code() {
@@ -118,11 +124,15 @@ fn author(bench: &Bench<'_>) -> Result<Outcome> {
 }
 
 fn book(bench: &Bench<'_>) -> Result<Outcome> {
-    let checked = ok(bench, bench.cargo(["run", "--quiet", "-p", "book", "--", "check"]))?;
-    match checked {
-        Outcome::Passed => ok(bench, bench.cargo(["run", "--quiet", "-p", "book", "--", "build"])),
-        other => Ok(other),
+    for action in ["check", "build"] {
+        let mut command = bench.program("book");
+        command.arg(action);
+        match ok(bench, command)? {
+            Outcome::Passed => {}
+            other => return Ok(other),
+        }
     }
+    Ok(Outcome::Passed)
 }
 
 fn unsolved(bench: &Bench<'_>) -> Result<Outcome> {
@@ -207,16 +217,67 @@ fn live_features(bench: &Bench<'_>, sides: &[Side]) -> String {
 }
 
 impl Bench<'_> {
+    /// Cargo builds a crate once for each set of features that it is asked for, and a package alone asks for fewer
+    /// than the course as a whole. So once everything is built, to build is to build everything: there is nothing to do.
     pub(super) fn cargo<const N: usize>(&self, arguments: [&str; N]) -> Command {
         let mut command = cargo(self.root, &self.target);
         command.args(arguments);
+        if self.built.get() && arguments.first() == Some(&"build") {
+            command.args(self.everything());
+        }
         command
     }
 
+    /// The course's packages, with the features that bring in the engines.
+    fn course_as_one(&self) -> Vec<String> {
+        let features = live_features(self, &[Side::Solution]);
+        let mut selection = vec!["--workspace".to_owned(), "--features".to_owned(), features];
+        // The checks of a starter fail: that is what they are for.
+        for lab in &self.course.labs {
+            selection.extend(["--exclude".to_owned(), lab.package(Side::Learner)]);
+        }
+        selection
+    }
+
+    /// All programs, and all tests: these bring features of their own.
+    fn everything(&self) -> Vec<String> {
+        let targets = ["--bins", "--tests"].map(str::to_owned);
+        [targets.to_vec(), self.course_as_one()].concat()
+    }
+
+    /// The packages of which a test that is named by `--test` is to be found.
+    pub(super) fn tested(&self, package: &str, features: &[&str]) -> Vec<String> {
+        if self.built.get() {
+            return self.course_as_one();
+        }
+        let alone = ["-p", package].into_iter().chain(features.iter().copied());
+        alone.map(str::to_owned).collect()
+    }
+
+    /// One of the course's programs: as it was built with everything, else by cargo.
+    pub(super) fn program(&self, package: &str) -> Command {
+        if !self.built.get() {
+            return self.cargo(["run", "--quiet", "-p", package, "--"]);
+        }
+        let mut command = Command::new(self.programs().join(package));
+        command.current_dir(self.root).env("CARGO_TARGET_DIR", &self.target);
+        command
+    }
+
+    fn programs(&self) -> PathBuf {
+        self.target.join("debug")
+    }
+
     /// This program, once more.
-    fn xtask<const N: usize>(&self, arguments: [&str; N]) -> Result<Command> {
+    pub(super) fn xtask(
+        &self,
+        arguments: impl IntoIterator<Item: AsRef<OsStr>>,
+    ) -> Result<Command> {
         let mut command = Command::new(this_program().context("who am I?")?);
         command.args(arguments).current_dir(self.root);
+        if self.built.get() {
+            command.env(programs::BUILT, self.programs());
+        }
         Ok(command)
     }
 
