@@ -14,7 +14,7 @@ use serving::EngineError;
 use crate::journal::Journal;
 use crate::replica::nanos;
 use crate::router::Router;
-use crate::{Arrival, Observer, Outcome, Replica, Report, RequestRecord};
+use crate::{Arrival, Fault, Observer, Outcome, Replica, Report, RequestRecord};
 
 /// A fleet cannot run like this.
 #[derive(Debug, thiserror::Error)]
@@ -117,6 +117,29 @@ impl Fleet {
     pub fn with_silence(mut self, replica: usize, from: Duration, until: Duration) -> Self {
         self.router.silence(replica, from, until);
         self
+    }
+
+    /// Lets the page of one replica go on to say what it said, from one time until another: each scrape is new, and none
+    /// says anything new. The replica itself goes on.
+    #[must_use]
+    pub fn with_stale_page(mut self, replica: usize, from: Duration, until: Duration) -> Self {
+        self.router.freeze(replica, from, until);
+        self
+    }
+
+    /// Adds trouble to one replica, by its index. An index without a replica changes nothing.
+    #[must_use]
+    pub fn with_fault(mut self, replica: usize, fault: Fault) -> Self {
+        if let Some(replica) = self.replicas.get_mut(replica) {
+            replica.add_fault(fault);
+        }
+        self
+    }
+
+    /// How many replicas there are.
+    #[must_use]
+    pub fn replicas(&self) -> usize {
+        self.replicas.len()
     }
 
     /// Serves requests, which come in the order of their times, until all have ended or `until`.

@@ -24,6 +24,7 @@ mod ring;
 mod router;
 mod series;
 mod shape;
+mod trouble;
 mod virtual_executor;
 
 pub use arrival::{Arrival, Prompt};
@@ -41,4 +42,5 @@ pub use request::{Outcome, RequestRecord, Slo, SloError};
 pub use routing::RoundRobin;
 pub use series::Series;
 pub use shape::{ModelShape, ShapeError};
+pub use trouble::{Trouble, UnknownTrouble};
 pub use virtual_executor::Binding;

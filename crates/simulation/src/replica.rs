@@ -131,9 +131,14 @@ impl Replica {
 
     /// Adds trouble; where several hit one step, one after the other does.
     #[must_use]
-    pub fn with_fault(self, fault: Fault) -> Self {
-        self.clock.add_fault(fault);
+    pub fn with_fault(mut self, fault: Fault) -> Self {
+        self.add_fault(fault);
         self
+    }
+
+    /// As [`with_fault`](Self::with_fault), in place.
+    pub(crate) fn add_fault(&mut self, fault: Fault) {
+        self.clock.add_fault(fault);
     }
 
     /// Lets `binding` say what bound each step. Without, it is the largest part of the step's time, and what keeps

@@ -18,7 +18,8 @@ pub(crate) struct Router {
     interval: Duration,
     /// When replicas are asked next.
     next_scrape: Duration,
-    silences: Vec<Silence>,
+    silences: Vec<Stretch>,
+    stale: Vec<Stretch>,
     /// A prompt's bytes.
     prompt: Vec<u8>,
 }
@@ -29,8 +30,8 @@ struct Front {
     views: Vec<EndpointView>,
 }
 
-/// A replica's page of metrics does not answer, while the replica goes on.
-struct Silence {
+/// A time in which a replica's page of metrics is not what it should be, while the replica goes on.
+struct Stretch {
     replica: usize,
     from: Duration,
     until: Duration,
@@ -92,6 +93,7 @@ impl Router {
             interval: Duration::ZERO,
             next_scrape: Duration::ZERO,
             silences: Vec::new(),
+            stale: Vec::new(),
             prompt: Vec::new(),
         }
     }
@@ -108,7 +110,12 @@ impl Router {
 
     /// Lets scrapes of a replica fail.
     pub(crate) fn silence(&mut self, replica: usize, from: Duration, until: Duration) {
-        self.silences.push(Silence { replica, from, until });
+        self.silences.push(Stretch { replica, from, until });
+    }
+
+    /// Lets scrapes of a replica say what they said before.
+    pub(crate) fn freeze(&mut self, replica: usize, from: Duration, until: Duration) {
+        self.stale.push(Stretch { replica, from, until });
     }
 
     /// The scrapes that are due before anything happens at `now`. Nothing happened since the last event, so of several
@@ -126,13 +133,18 @@ impl Router {
 
     fn scrape(&mut self, at: Duration, replicas: &[Replica]) {
         for (index, replica) in replicas.iter().enumerate() {
-            let covers = |silence: &Silence| {
-                silence.replica == index && (silence.from..silence.until).contains(&at)
+            let covers = |stretch: &Stretch| {
+                stretch.replica == index && (stretch.from..stretch.until).contains(&at)
             };
             if self.silences.iter().any(covers) {
                 continue;
             }
-            let scrape = Some(Scrape { signals: replica.signals(), at });
+            let before = self.fronts[0].views.get(index).and_then(|view| view.scrape);
+            let said = match before.filter(|_| self.stale.iter().any(covers)) {
+                Some(before) => before.signals,
+                None => replica.signals(),
+            };
+            let scrape = Some(Scrape { signals: said, at });
             for front in &mut self.fronts {
                 front.make_room(replicas.len());
                 front.views[index].scrape = scrape;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use lab02_routing::policies::PolicyKind;
-use simulation::Slo;
+use simulation::{Slo, Trouble};
 
 /// Serves the same requests by a fleet behind each policy of this lab, in virtual time.
 #[derive(Debug, Parser)]
@@ -14,6 +14,7 @@ use simulation::Slo;
   cargo xtask simulate --lab 2 --rates 10,40 --policy combined   two of its rates, one policy
   cargo xtask simulate --lab 2 --workload conversations          sessions that come in bursts
   cargo xtask simulate --lab 2 --workload mix --rate 60 --shared-prefix groups=40,tokens=2000
+  cargo xtask simulate --lab 2 --workload mix --trouble slow-replica      one replica of four is slow for a minute
   cargo xtask simulate --lab 2 --routers 8 --scrape-every 1s     routers that share old metrics")]
 pub(crate) struct Args {
     /// What is asked
@@ -51,6 +52,15 @@ pub(crate) struct Args {
     /// How often routers ask replicas for their load
     #[arg(long, default_value = "50ms")]
     pub(crate) scrape_every: humantime::Duration,
+    /// What goes wrong: slow-replica, hung-engine, zone-partition, stale-metrics, silent-metrics
+    #[arg(long, value_name = "NAME")]
+    pub(crate) trouble: Option<Trouble>,
+    /// When trouble begins
+    #[arg(long, default_value = "20s")]
+    pub(crate) trouble_from: humantime::Duration,
+    /// When trouble is over
+    #[arg(long, default_value = "80s")]
+    pub(crate) trouble_until: humantime::Duration,
     /// Routers side by side; requests come to them in turn
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) routers: u16,
@@ -65,10 +75,10 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 3000)]
     pub(crate) requests: usize,
     /// For mix: tokens of a prompt, without its shared beginning
-    #[arg(long, default_value = "lognormal:mean=300,p95=900")]
+    #[arg(long, default_value = "lognormal:mean=300,cv=1")]
     pub(crate) input: String,
     /// For mix: tokens of an answer
-    #[arg(long, default_value = "lognormal:mean=150,p95=450")]
+    #[arg(long, default_value = "lognormal:mean=150,cv=1")]
     pub(crate) output: String,
     /// For mix: what prompts begin with, such as groups=40,tokens=2000,skew=1
     #[arg(long)]

@@ -80,5 +80,8 @@ fn serve(
     for router in 1..u64::from(args.routers) {
         fleet = fleet.with_router(policy(router));
     }
+    if let Some(trouble) = args.trouble {
+        fleet = trouble.strike(fleet, args.trouble_from.into(), args.trouble_until.into());
+    }
     Ok(fleet.run(workload.arrivals.iter().cloned(), Duration::MAX)?)
 }

@@ -23,6 +23,10 @@ pub(crate) fn show(
         "{replicas} replicas of {model} on {gpus} x {device}, {} router(s)",
         args.routers
     )?;
+    if let Some(trouble) = args.trouble {
+        let (from, until) = (args.trouble_from, args.trouble_until);
+        writeln!(out, "trouble: {trouble}, from {from} until {until}")?;
+    }
     writeln!(out)?;
     overview(out, runs)?;
     if workload.parts.iter().any(|part| part.stage.is_some()) {
