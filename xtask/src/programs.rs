@@ -86,7 +86,8 @@ pub(crate) fn simulate(
     let mut command = cargo(root, &target_dir(root));
     command.args(["run", "--quiet", "-p", package, "--bin", bin, "--features", "cli"]);
     // Nobody wants to know how fast a program is that was not optimised.
-    command.args(args.iter().any(|arg| arg == "--bench").then_some("--release"));
+    let asks_for_speed = args.iter().any(|arg| arg == "--bench" || arg == "--cost");
+    command.args(asks_for_speed.then_some("--release"));
     status(run(command.arg("--").args(args), stop)?)
 }
 

@@ -93,6 +93,9 @@ pub(crate) struct Args {
     /// What randomness is drawn from: equal seeds, equal results
     #[arg(long, default_value_t = 7)]
     pub(crate) seed: u64,
+    /// Serve nothing; say what a choice costs the router, in processor time
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) cost: bool,
     /// One JSON object on standard output and nothing else
     #[arg(long)]
     pub(crate) json: bool,

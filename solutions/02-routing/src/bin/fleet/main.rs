@@ -2,6 +2,7 @@
 //! any mix or trace. No server, no waiting: a quarter of an hour of traffic takes seconds.
 
 mod args;
+mod cost;
 mod figures;
 mod table;
 mod workload;
@@ -35,9 +36,12 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    let kinds = if args.policy.is_empty() { PolicyKind::ALL.to_vec() } else { args.policy.clone() };
+    if args.cost {
+        return cost::show(&mut anstream::stdout().lock(), &kinds, args.seed);
+    }
     let workload = Workload::of(args)?;
     let placement = Placement::named(&args.device, args.model(), args.tensor_parallel())?;
-    let kinds = if args.policy.is_empty() { PolicyKind::ALL.to_vec() } else { args.policy.clone() };
     let mut runs = Vec::new();
     for kind in kinds {
         let report = serve(args, &placement, kind, &workload)?;
