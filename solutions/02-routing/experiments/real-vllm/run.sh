@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Puts vLLM and our engine behind the router, asks, and says who answered. Ends what it started. About five minutes on 2 cores.
+# Puts vLLM and our engine, which predicts another device, behind the router, asks, and says who answered. Ends what it started. About five minutes on 2 cores.
 #
 #     ./run.sh FOLDER          the folder of install.sh; from anywhere in the repository
 #
@@ -27,10 +27,10 @@ export VLLM_CPU_KVCACHE_SPACE=1 OMP_NUM_THREADS=2
 "$folder/venv/bin/python" -m vllm.entrypoints.openai.api_server --model "$folder/model" --served-model-name smollm2-135m \
   --host 127.0.0.1 --port 18190 --max-model-len 2048 --max-num-seqs 4 --enforce-eager > "$folder/vllm.log" 2>&1 &
 pids+=($!)
-"$ENGINE" --sim cpu:smollm2-135m --served-model-name smollm2-135m --port 18182 > "$folder/engine.log" 2>&1 &
+"$ENGINE" --sim "${SIM:-h100:llama-3.1-8b}" --served-model-name smollm2-135m --port 18182 > "$folder/engine.log" 2>&1 &
 pids+=($!)
 python3 "$here/wait.py" http://127.0.0.1:18190/health http://127.0.0.1:18182/health
-"$ROUTER" --endpoints http://127.0.0.1:18190,http://127.0.0.1:18182 --policy "${POLICY:-combined}" --port 18191 \
+"$ROUTER" --endpoints http://127.0.0.1:18190,http://127.0.0.1:18182 --policy "${POLICY:-load}" --port 18191 \
   > "$folder/router.log" 2>&1 &
 pids+=($!)
 python3 "$here/wait.py" http://127.0.0.1:18191/ready
