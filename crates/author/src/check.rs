@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::thread;
 use std::time::Instant;
 
 use course::{Course, Files, Lab, TaskId, empty_tasks, solution_files, starter};
@@ -10,7 +12,7 @@ use grader::{BuildError, Check, CheckReport, Stop};
 
 use crate::mutants::{self, Loaded, Mutant};
 use crate::summary::{LabSummary, TaskSummary};
-use crate::workshop::{Ask, Built, Workshop};
+use crate::workshop::{AHEAD, Ask, Built, Workshop};
 use crate::{AuthorError, Finding, judge, sync};
 
 /// What to prove, and how thoroughly.
@@ -76,6 +78,7 @@ struct Proof<'a> {
     lab: &'a Lab,
     options: &'a CheckOptions,
     workshop: Workshop<'a>,
+    stop: Stop,
     summary: LabSummary,
     out: &'a mut dyn Write,
     /// When the step began whose line comes next.
@@ -87,7 +90,8 @@ impl<'a> Proof<'a> {
         let workshop = Workshop::new(lab, options.target.clone(), options.quiet, stop);
         let mut summary = LabSummary::new(lab);
         summary.tasks.retain(|task| options.asks_for(task.id));
-        Self { lab, options, workshop, summary, out, began: Instant::now() }
+        let stop = stop.clone();
+        Self { lab, options, workshop, stop, summary, out, began: Instant::now() }
     }
 
     /// Ends a step: its line, and what it found.
@@ -277,18 +281,32 @@ impl<'a> Proof<'a> {
             }
         }
         self.step("mutants", &format!("{} apply", good.len()), findings)?;
-        good.into_iter().try_for_each(|(mutant, files)| self.mutant(&mutant, files, checks))
+        // The next ones are built while the checks of one run.
+        let builder = Workshop::new(self.lab, self.options.target.clone(), true, &self.stop);
+        let (sender, built) = sync_channel(AHEAD - 1);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for (number, (mutant, files)) in good.into_iter().enumerate() {
+                    let built = builder.build(files);
+                    let built = built.and_then(|built| builder.set_aside(built, number));
+                    if sender.send((mutant, built)).is_err() {
+                        return;
+                    }
+                }
+            });
+            built.into_iter().try_for_each(|(mutant, built)| self.mutant(&mutant, built, checks))
+        })
     }
 
     /// A wrong answer compiles, and a check of its own task rejects it.
     fn mutant(
         &mut self,
         mutant: &Mutant,
-        files: Files,
+        built: Result<Built, BuildError>,
         checks: &[Check],
     ) -> Result<(), AuthorError> {
         let what = format!("mutant {} {}", mutant.task, mutant.name);
-        let Some(built) = self.build(&what, |shop| shop.build(files))? else { return Ok(()) };
+        let Some(built) = self.build(&what, |_| built)? else { return Ok(()) };
         let (own, others): (Vec<Check>, Vec<Check>) =
             checks.iter().cloned().partition(|check| check.task == mutant.task);
         // The first rejection is proof enough; others' checks are only asked where there is none.

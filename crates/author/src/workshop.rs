@@ -4,9 +4,9 @@
 //! and judgement of a single check are the grader's own.
 
 use std::collections::VecDeque;
+use std::fs;
 use std::panic::resume_unwind;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
@@ -19,6 +19,8 @@ use grader::{
 
 use crate::judge;
 
+/// Variants that may be built while the checks of another run: one waits, one has just been built.
+pub(crate) const AHEAD: usize = 2;
 /// Most checks that run at once.
 const MAX_WORKERS: usize = 8;
 
@@ -35,7 +37,7 @@ pub(crate) struct Workshop<'l> {
 pub(crate) struct Ask<'c> {
     pub(crate) checks: &'c [Check],
     pub(crate) seed: u64,
-    /// Whether the first failure is answer enough.
+    /// Whether the first failure is answer enough. What runs beside it is ended then.
     pub(crate) first_failure: bool,
 }
 
@@ -64,6 +66,16 @@ impl<'l> Workshop<'l> {
         Ok(Built { program, package })
     }
 
+    /// Moves a built program out of the way of the next build. Variants that are built ahead need a place of their own, by
+    /// their number: at most [`AHEAD`] others may be in use.
+    pub(crate) fn set_aside(&self, built: Built, number: usize) -> Result<Built, BuildError> {
+        let folder = self.target.join("aside");
+        let program = folder.join(format!("{}-{}", self.lab.id, number % (AHEAD + 1)));
+        let moved = fs::create_dir_all(&folder).and_then(|()| fs::rename(&built.program, &program));
+        moved.map_err(|error| BuildError::Trouble(format!("{}: {error}", program.display())))?;
+        Ok(Built { program, ..built })
+    }
+
     /// What the compiler complains about in a variant that compiles: the first warning.
     pub(crate) fn first_warning(&self, built: &Built) -> Result<Option<String>, GradeError> {
         // Nothing is compiled again: cargo repeats what the compiler said.
@@ -90,7 +102,7 @@ impl<'l> Workshop<'l> {
     pub(crate) fn run(&self, built: &Built, ask: &Ask<'_>) -> Result<Vec<CheckReport>, GradeError> {
         let queue = Queue {
             waiting: Mutex::new(ask.checks.iter().enumerate().collect()),
-            closed: AtomicBool::new(false),
+            enough: self.stop.of_a_part(),
         };
         let cores = thread::available_parallelism().map_or(1, usize::from);
         let workers = cores.min(MAX_WORKERS).min(ask.checks.len());
@@ -121,9 +133,12 @@ impl<'l> Workshop<'l> {
             self.lab.learner_files().into_iter().map(|file| folder.join(file)).collect();
         let mut reports = Vec::new();
         while let Some((index, check)) = queue.next() {
-            let report = self.run_one(built, check, &context)?;
+            let report = match self.run_one(built, check, &context, &queue.enough) {
+                Err(GradeError::Interrupted) if !self.stop.is_set() => break,
+                report => report?,
+            };
             if ask.first_failure && judge::failed(&report) {
-                queue.closed.store(true, Ordering::Relaxed);
+                queue.enough.set();
             }
             reports.push((index, report));
         }
@@ -135,10 +150,11 @@ impl<'l> Workshop<'l> {
         built: &Built,
         check: &Check,
         context: &RunContext,
+        stop: &Stop,
     ) -> Result<CheckReport, GradeError> {
         let task = self.lab.task(check.task);
-        let wall = task.map_or(DEFAULT_LIMIT, |task| task.time_limit);
-        run_check(&built.program, check, &Limits::pure(wall), context, &self.stop)
+        let own = task.map_or(DEFAULT_LIMIT, |task| task.time_limit);
+        run_check(&built.program, check, &Limits::pure(own), context, stop)
     }
 }
 
@@ -146,12 +162,12 @@ impl<'l> Workshop<'l> {
 struct Queue<'c> {
     waiting: Mutex<VecDeque<(usize, &'c Check)>>,
     /// Set when the rest need not be run.
-    closed: AtomicBool,
+    enough: Stop,
 }
 
 impl<'c> Queue<'c> {
     fn next(&self) -> Option<(usize, &'c Check)> {
-        if self.closed.load(Ordering::Relaxed) {
+        if self.enough.is_set() {
             return None;
         }
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()

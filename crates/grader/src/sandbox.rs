@@ -43,6 +43,8 @@ const TICK: Duration = Duration::from_millis(20);
 /// How many times longer than its own time a program may take, before nobody waits for it any longer: the machine may
 /// be busy with twenty others.
 const PATIENCE: u32 = 15;
+/// How long it may take at least, however little time of its own it may have.
+const SHORTEST_WAIT: Duration = Duration::from_secs(120);
 /// How much longer than the time limit a supervisor may take to clean up and report.
 const GRACE: Duration = Duration::from_secs(10);
 /// Longest report that is read from a supervisor, in bytes.
@@ -88,7 +90,7 @@ impl Limits {
     pub fn pure(own: Duration) -> Self {
         Self {
             own: Some(own),
-            wall: own * PATIENCE,
+            wall: (own * PATIENCE).max(SHORTEST_WAIT),
             kept_bytes: 256 << 10,
             flood_bytes: 32 << 20,
             address_space_bytes: Some(4 << 30),
