@@ -167,7 +167,7 @@ pub fn notes() -> Vec<String> {
             "{place}. Costs are the router's own processor time, user and system, of all its threads and processes, over \
              the requests or tokens that went through; 32 requests are in flight."
         ),
-        "32 KB prompts: our policy that looks at prefixes, `cache_aware` of vllm-router and sglang-router, and round robin of nginx \
+        "32 KB prompts: our policy that weighs prefixes against load, `cache_aware` of vllm-router and sglang-router, and round robin of nginx \
          and haproxy, which know none."
             .to_owned(),
         "What is added is the difference to the same requests sent directly, measured a moment before, one request at a time; \

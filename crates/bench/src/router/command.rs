@@ -61,7 +61,7 @@ impl Kind {
         };
         Ok(match self {
             Self::Ours => {
-                let policy = if by_prefix { "prefix" } else { "round-robin" };
+                let policy = if by_prefix { "combined" } else { "round-robin" };
                 let urls: Vec<String> = urls.collect();
                 task.args(["--port", &port, "--policy", policy, "--endpoints", &urls.join(",")])
             }
