@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::manifest::{self, ImageProgram, Keys};
+use crate::manifest::{self, Built, ImageProgram, Keys};
 use crate::{CourseError, Files, MANIFEST, Region, TaskId, regions, solution_files};
 
 /// All labs of a repository.
@@ -38,6 +38,8 @@ pub struct Lab {
     pub needs_model: bool,
     /// Programs that pods of live checks run, beside those that every cluster of the course knows.
     pub images: Vec<ImageProgram>,
+    /// The staff's programs that live checks start beside the lab's own, where they run as processes of this machine.
+    pub programs: Vec<Built>,
     /// In the order in which they are meant to be solved; never empty.
     pub tasks: Vec<Task>,
 }
@@ -153,6 +155,7 @@ impl Lab {
             on: manifest.on,
             needs_model: manifest.model,
             images: manifest.images,
+            programs: manifest.programs,
             tasks,
         };
         let files = solution_files(&lab)?;

@@ -28,6 +28,8 @@ pub(crate) struct Manifest {
     pub(crate) model: bool,
     #[serde(default, rename = "image")]
     pub(crate) images: Vec<ImageProgram>,
+    #[serde(default, rename = "program")]
+    pub(crate) programs: Vec<Built>,
     #[serde(rename = "task")]
     tasks: Vec<TaskEntry>,
 }

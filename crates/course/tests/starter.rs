@@ -113,10 +113,12 @@ fn a_lab_says_where_its_live_checks_run_and_what_pods_run_there() {
     };
     let course = with(
         "on = \"embedded\"\nmodel = false\n[[image]]\nname = \"llm-lab/router\"\n[[image]]\n\
-         name = \"llm-lab/engine\"\nfrom = { package = \"sol01\", bin = \"engine\", features = [\"serve\"] }\n",
+         name = \"llm-lab/engine\"\nfrom = { package = \"sol01\", bin = \"engine\", features = [\"serve\"] }\n\
+         [[program]]\npackage = \"sol01\"\nbin = \"sol01-engine\"\n",
     )
     .unwrap();
     let lab = &course.labs[0];
+    assert_eq!(lab.programs[0].bin, "sol01-engine");
     assert_eq!((lab.on.as_deref(), lab.needs_model), (Some("embedded"), false));
     let [own, other] = lab.images.as_slice() else { panic!("{:?}", lab.images) };
     assert_eq!((own.name.as_str(), &own.from), ("llm-lab/router", &None));

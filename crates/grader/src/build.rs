@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use course::Built;
 use serde::Deserialize;
 
 use crate::cargo::{cargo, run_streaming};
@@ -76,6 +77,23 @@ pub fn build_engine(
     stop: &Stop,
 ) -> Result<PathBuf, BuildError> {
     build(package, &["build", "--bin", bin, "--features", "live"], progress, stop)
+}
+
+/// Builds a program of the course beside a lab: in the lab's workspace, which has it by a link, so that both share what they are
+/// made of.
+///
+/// # Errors
+/// [`BuildError`], none of it the learner's.
+pub fn build_program(
+    lab: &Package,
+    program: &Built,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<PathBuf, BuildError> {
+    // No folder of a package: whatever does not compile is not the learner's.
+    let package = Package { name: program.package.clone(), folder: PathBuf::new(), ..lab.clone() };
+    let features = program.features.join(",");
+    build(&package, &["build", "--bin", &program.bin, "--features", &features], progress, stop)
 }
 
 fn build(

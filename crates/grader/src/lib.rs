@@ -26,7 +26,7 @@ mod stop;
 mod verdict;
 
 pub use answers::{Hint, Reset, SolutionText, hint, reset, solution};
-pub use build::{BuildError, CompileError, Package, build_engine, build_tests};
+pub use build::{BuildError, CompileError, Package, build_engine, build_program, build_tests};
 pub use cargo::{cargo, run_streaming, target_dir};
 pub use check::{Check, list_checks};
 pub use error::GradeError;

@@ -10,7 +10,7 @@ use crate::live_key::LiveKeys;
 use crate::outcome::{CheckReport, CheckVerdict, RunContext, run_check};
 use crate::run::{Outcomes, Run, not_run, passes};
 use crate::sandbox::Limits;
-use crate::{BuildError, Check, GradeError, Report, build_engine};
+use crate::{BuildError, Check, GradeError, Report, build_engine, build_program};
 
 /// What the report says under a task whose live checks need not run.
 const REUSED: &str = "live checks: passed before, unchanged";
@@ -163,15 +163,40 @@ impl Run<'_> {
         };
         self.announce(&bin);
         match build_engine(&self.ready.package, &bin, &self.progress, self.stop) {
-            Ok(engine) => Ok(self.launcher(&engine).map(|launcher| RunContext {
-                engine: Some(launcher.program),
-                engine_env: launcher.env,
-                model: Some(model.to_owned()),
-                ..self.ready.context.clone()
-            })),
+            Ok(engine) => {
+                let programs = match self.programs()? {
+                    Ok(programs) => programs,
+                    Err(reason) => return Ok(Err(reason)),
+                };
+                Ok(self.launcher(&engine).map(|launcher| RunContext {
+                    engine: Some(launcher.program),
+                    engine_env: [launcher.env, programs].concat(),
+                    model: Some(model.to_owned()),
+                    ..self.ready.context.clone()
+                }))
+            }
             Err(BuildError::Grade(error)) => Err(error),
             Err(other) => Ok(Err(format!("the engine could not be built: {other}"))),
         }
+    }
+
+    /// Builds the staff's programs that checks start beside the lab's own, and says where they are, each under a name of its own. The
+    /// inner error is a reason for UNKNOWN.
+    fn programs(&self) -> Result<Result<Vec<(String, String)>, String>, GradeError> {
+        let mut found = Vec::new();
+        for program in &self.lab.programs {
+            match build_program(&self.ready.package, program, &self.progress, self.stop) {
+                Ok(path) => {
+                    let name = program.bin.to_uppercase().replace('-', "_");
+                    found.push((format!("LAB_PROGRAM_{name}"), path.display().to_string()));
+                }
+                Err(BuildError::Grade(error)) => return Err(error),
+                Err(other) => {
+                    return Ok(Err(format!("{} could not be built: {other}", program.bin)));
+                }
+            }
+        }
+        Ok(Ok(found))
     }
 
     /// What checks start: the engine itself, or what runs it somewhere else.
@@ -186,10 +211,12 @@ impl Run<'_> {
     fn announce(&self, bin: &str) {
         let built = self.ready.package.target.join("debug").join(bin);
         if !built.exists() {
-            self.progress.say(
+            self.progress.say(if self.lab.needs_model {
                 "building the engine for the live checks: your code around a real language model. \
-                 The first time takes 2 to 5 minutes, later ones seconds.",
-            );
+                 The first time takes 2 to 5 minutes, later ones seconds."
+            } else {
+                "building the programs for the live checks. The first time takes a minute or two, later ones seconds."
+            });
         }
     }
 }

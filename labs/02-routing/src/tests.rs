@@ -4,6 +4,7 @@
 
 mod canaries;
 mod fleet;
+mod live;
 mod rig;
 mod task_2_1;
 mod task_2_1_fleets;

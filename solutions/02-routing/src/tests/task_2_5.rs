@@ -29,6 +29,8 @@ fn task_2_5_a_retry_budget_grows_with_requests() {
     for _ in 0..100_000 {
         budget.deposit();
     }
+    let holds = budget.tokens();
+    expect("100,000 requests: tokens", holds <= rules.most(), rules.most(), holds);
     let most = rules.most() as u32;
     expect_eq(
         "100,000 requests: no more than it holds",

@@ -261,6 +261,33 @@ fn task_2_5_hedges_have_a_budget_when_all_get_slow() {
 }
 
 #[test]
+fn task_2_5_a_request_lives_on_while_one_of_its_attempts_does() {
+    let hedged = 3 * S;
+    let mut later = 0;
+    let script = move |_: EndpointId, now: Duration| {
+        if now < hedged {
+            return FINE;
+        }
+        later += 1;
+        if later == 1 {
+            Acts::BreaksBefore { at: 200 }
+        } else {
+            Acts::Answers { first: 300, last: 400 }
+        }
+    };
+    let rules = Rules { hedges: Some(HedgeRules::default()), ..Rules::default() };
+    let mut rig = Rig::new(2, rules, script);
+    rig.ask_every(ms(20), 90);
+    let ask = rig.ask(hedged, Ask::default());
+    rig.run();
+    let seen = &rig.seen[ask];
+    expect_eq("attempts, at two endpoints", 2, seen.attempts.len());
+    let context = "the first breaks while the second works";
+    expect_eq(context, Some(Outcome::Answered(200)), seen.outcome);
+    expect_eq("retries", 0, rig.counts().retries);
+}
+
+#[test]
 fn task_2_5_nobody_works_for_a_client_that_is_gone() {
     let exchange = ExchangeRules { first_byte_timeout: 100 * S, ..ExchangeRules::default() };
     let rules = Rules { exchange, hedges: Some(HedgeRules::default()), ..Rules::default() };

@@ -4,13 +4,13 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use lab02_routing::policies::PolicyKind;
 use lab02_routing::{
-    BudgetRules, Dispatcher, ExchangeRules, HedgeRules, LeastRequest, LoadAware, OutlierRules,
-    Picker, PrefixAware, Rules, TwoChoices, load,
+    BudgetRules, Dispatcher, ExchangeRules, HedgeRules, OutlierRules, Rules, load,
 };
 use proxy::{Limits, Settings, Watching};
-use routing::{Direct, Dispatch, Policy, RoundRobin};
+use routing::{Direct, Dispatch};
 
 /// Routes OpenAI requests to model servers.
 #[derive(Debug, Parser)]
@@ -29,9 +29,9 @@ pub(crate) struct Args {
     /// Model servers, separated by commas
     #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
     endpoints: Vec<String>,
-    /// Who gets a request
-    #[arg(long, value_enum, default_value_t = PolicyName::RoundRobin)]
-    policy: PolicyName,
+    /// Who gets a request: round-robin, least-request, p2c, load, prefix or combined
+    #[arg(long, value_name = "POLICY", default_value = "round-robin")]
+    policy: PolicyKind,
     /// Address to listen on
     #[arg(long, default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     host: IpAddr,
@@ -108,21 +108,6 @@ pub(crate) struct Args {
     pub(crate) exit_with_parent: bool,
 }
 
-/// The policies by their names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PolicyName {
-    /// One after the other
-    RoundRobin,
-    /// The one with the fewest requests of ours
-    LeastRequest,
-    /// The better of two at random, by peak EWMA of latency
-    P2c,
-    /// By what the endpoints say of their load
-    Load,
-    /// By who holds the beginning of the prompt, weighed against load
-    Prefix,
-}
-
 impl Args {
     /// The endpoints' addresses.
     pub(crate) fn endpoints(&self) -> Result<Vec<SocketAddr>> {
@@ -151,27 +136,12 @@ impl Args {
 
     /// Who decides.
     pub(crate) fn dispatch(&self) -> Box<dyn Dispatch> {
-        let policy = self.policy();
+        let limits = load::Limits::for_scrapes_every(self.watch_every);
+        let policy = self.policy.build(limits, self.seed);
         if self.direct {
             return Box::new(Direct::new(policy));
         }
         Box::new(Dispatcher::new(policy, self.rules()))
-    }
-
-    fn policy(&self) -> Box<dyn Policy> {
-        match self.policy {
-            PolicyName::RoundRobin => Box::new(RoundRobin::default()),
-            PolicyName::LeastRequest => Box::new(LeastRequest::new(self.seed)),
-            PolicyName::P2c => Box::new(TwoChoices::new(self.seed)),
-            PolicyName::Load => {
-                let limits = load::Limits::for_scrapes_every(self.watch_every);
-                Box::new(LoadAware::new(limits, Picker::BestOfTwo, self.seed))
-            }
-            PolicyName::Prefix => {
-                let limits = load::Limits::for_scrapes_every(self.watch_every);
-                Box::new(PrefixAware::new(limits, self.seed))
-            }
-        }
     }
 
     fn rules(&self) -> Rules {
