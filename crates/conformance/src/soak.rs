@@ -17,6 +17,8 @@ use crate::unmet::{Met, Unmet, ensure, items, names};
 const SETTLED_WITHIN: Duration = Duration::from_secs(180);
 /// The longest that removed things may take to be gone.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
+/// Seconds that a pod has to answer its probe.
+const PROBE_SECONDS: u32 = 5;
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Rollouts of the warm-up, after which the first look at the process is taken.
@@ -92,6 +94,9 @@ fn flat(before: Holdings, after: Holdings) -> Met {
 fn deployment(at: &Place, name: &str, replicas: usize) -> Value {
     let mut container = server(at);
     container["readinessProbe"] = probe("/readyz");
+    // A machine that is busy with something else makes probes late; one late answer is no failure here.
+    container["readinessProbe"]["failureThreshold"] = json!(3);
+    container["readinessProbe"]["timeoutSeconds"] = json!(PROBE_SECONDS);
     let mut template = pod(name, container, json!({}));
     if let Some(metadata) = template["metadata"].as_object_mut() {
         metadata.remove("name");

@@ -3,7 +3,9 @@
 mod faults;
 mod file;
 mod nodes;
+mod readings;
 mod run;
+mod scrape;
 mod state;
 mod usage;
 

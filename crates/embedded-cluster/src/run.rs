@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api_server::Certificates;
+use api_server::{Certificates, MetricsProvider};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use node_agent::NodeAgent;
 use object_store::{Store, System, WriteOptions};
@@ -21,6 +21,7 @@ use tracing_subscriber::EnvFilter;
 use crate::faults::Faults;
 use crate::file::ClusterFile;
 use crate::nodes::Nodes;
+use crate::scrape;
 use crate::state::{Folder, write_secret};
 use crate::usage::Usage;
 
@@ -65,12 +66,23 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
         write_secret(&folder.join("cell"), cell.to_string().as_bytes())?;
     }
     let mut parts = Parts::default();
-    let api = api_server::Config::new(token, certificates.clone());
+    let usage =
+        Usage { agent: agent.clone(), store: store.clone(), readings: scrape::Shared::default() };
+    let metrics: Arc<dyn MetricsProvider> = Arc::new(usage.clone());
+    let api = api_server::Config {
+        metrics: Some(metrics),
+        ..api_server::Config::new(token, certificates.clone())
+    };
     let proxy = Arc::new(Nodes(agent.clone()));
     parts.start("API server", |stop| api_server::serve(listener, store.clone(), api, proxy, stop));
     let pods = agent.clone();
     parts.start("node agent", |stop| async move { pods.run(stop).await });
-    let config = controllers_config(folder, &certificates, &agent);
+    let (pages, readings) = (store.clone(), usage.readings.clone());
+    parts.start("reader of metrics", |stop| async move {
+        scrape::run(pages, readings, stop).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let config = controllers_config(folder, &certificates, usage);
     parts.start("controllers", |stop| async move {
         controllers::run(store, config, stop).await;
         Ok::<(), std::convert::Infallible>(())
@@ -89,6 +101,10 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
     let failed = tokio::select! {
         name = parts.failed() => Some(name),
         () = asked_to_end()? => None,
+        () = folder.gone() => {
+            warn!("the cluster's folder was deleted: the cluster ends with it");
+            None
+        }
     };
     parts.stop().await?;
     match failed {
@@ -196,12 +212,12 @@ async fn client(folder: &Folder) -> Result<kube::Client> {
 fn controllers_config(
     folder: &Folder,
     certificates: &Certificates,
-    agent: &NodeAgent,
+    usage: Usage,
 ) -> controllers::Config {
     controllers::Config {
         root_ca: Some(certificates.authority.clone()),
         volume_directory: folder.join("volumes"),
-        metrics: Arc::new(Usage(agent.clone())),
+        metrics: Arc::new(usage),
         ..controllers::Config::default()
     }
 }

@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api_server::Certificates;
@@ -14,13 +15,15 @@ use nix::libc;
 const SECRET: u32 = 0o600;
 /// Bytes of a token, before they become text.
 const TOKEN_BYTES: usize = 32;
+/// Time between two looks at whether the folder is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The cluster's folder, held by this process until it ends.
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
     /// The lock goes when this is closed, also by SIGKILL.
-    _lock: File,
+    lock: File,
 }
 
 impl Folder {
@@ -41,12 +44,27 @@ impl Folder {
         if fcntl(&lock, FcntlArg::F_SETLK(&whole)).is_err() {
             bail!("a cluster is running in {} already", path.display());
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// A file or folder in it.
     pub(crate) fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Ready when the folder is no longer this cluster's: somebody deleted it, or put another in its place. Nobody could
+    /// find such a cluster any more, to end it.
+    pub(crate) async fn gone(&self) {
+        let is_ours = || {
+            let at = std::fs::metadata(self.join("lock"));
+            let held = self.lock.metadata();
+            at.ok()
+                .zip(held.ok())
+                .is_some_and(|(at, held)| (at.dev(), at.ino()) == (held.dev(), held.ino()))
+        };
+        while is_ours() {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// The token that lets one in: made once, kept.
@@ -138,6 +156,17 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_folder_that_is_deleted_is_missed_and_one_that_stays_is_not() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("state");
+        let taken = Folder::take(&path).unwrap();
+        let wait = LOOK_EVERY * 10;
+        assert!(tokio::time::timeout(wait, taken.gone()).await.is_err());
+        std::fs::remove_dir_all(&path).unwrap();
+        tokio::time::timeout(wait, taken.gone()).await.unwrap();
+    }
 
     #[test]
     fn the_token_stays_and_only_its_owner_reads_it() {

@@ -15,6 +15,7 @@ const HELP: &str = "stub: a pod with nothing to do
                                 serve HTTP: GET / /healthz /readyz /env/NAME /file/PATH /print/LINE
                                 /bytes/N /fetch/HOST:PORT/PATH (how a request from here goes)
                                 POST /sick /well /unready /ready /exit/CODE; any method /echo
+                                GET /metrics, POST /gauge/NAME/VALUE
   stub exit CODE [--after-ms N] [--print LINE]
   stub print LINE...            print each on a line
   stub tick MS                  print 0, 1, 2, ... every MS milliseconds

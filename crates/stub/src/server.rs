@@ -2,9 +2,11 @@
 //!
 //! It answers one request a connection. A library would be larger than the rest of the program.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::command::{fetch, say};
@@ -23,6 +25,7 @@ pub(crate) struct Server {
     listener: TcpListener,
     well: AtomicBool,
     ready: AtomicBool,
+    gauges: Mutex<BTreeMap<String, f64>>,
 }
 
 impl Server {
@@ -32,6 +35,7 @@ impl Server {
             listener: TcpListener::bind((host, port))?,
             well: AtomicBool::new(true),
             ready: AtomicBool::new(true),
+            gauges: Mutex::default(),
         })
     }
 
@@ -109,9 +113,32 @@ impl Server {
                 let _ = say(rest);
                 (OK, "printed\n".into())
             }
+            ("GET", "metrics") => (OK, self.page()),
+            ("POST", "gauge") => match rest
+                .split_once('/')
+                .and_then(|(name, value)| Some((name, value.parse().ok()?)))
+            {
+                Some((name, value)) => {
+                    self.gauges().insert(name.to_owned(), value);
+                    (OK, format!("{name} {value}\n"))
+                }
+                None => ("400 Bad Request", "a name and a number are needed\n".into()),
+            },
             ("POST", "exit") => std::process::exit(rest.parse().unwrap_or(1)),
             _ => (NOT_FOUND, "nothing here\n".into()),
         }
+    }
+
+    fn gauges(&self) -> MutexGuard<'_, BTreeMap<String, f64>> {
+        self.gauges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it was told to measure, in the text format of Prometheus.
+    fn page(&self) -> String {
+        self.gauges()
+            .iter()
+            .map(|(name, value)| format!("# TYPE {name} gauge\n{name} {value}\n"))
+            .collect()
     }
 
     fn set(&self, switch: &AtomicBool, to: bool) -> (&'static str, String) {
@@ -185,6 +212,16 @@ mod tests {
         });
         drop(server);
         assert!(fetched(&address.to_string()).starts_with("- "), "nobody is there any more");
+    }
+
+    #[test]
+    fn gauges_are_on_the_metrics_page_once_they_are_set() {
+        let server = Server::bind("127.0.0.1", 0).unwrap();
+        assert_eq!(server.answer("GET", "/metrics").1, "");
+        assert_eq!(server.answer("POST", "/gauge/vllm:num_requests_waiting/6.5").0, "200 OK");
+        assert_eq!(server.answer("POST", "/gauge/x/many").0, "400 Bad Request");
+        let page = server.answer("GET", "/metrics").1;
+        assert_eq!(page, "# TYPE vllm:num_requests_waiting gauge\nvllm:num_requests_waiting 6.5\n");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod deployments;
 mod discovery;
 mod kubectl;
 mod lists;
+mod metrics;
 mod nodes;
 mod patches;
 mod scheduling;
@@ -36,6 +37,7 @@ pub const GROUPS: &[Group] = &[
     services::GROUP,
     scheduling::GROUP,
     nodes::GROUP,
+    metrics::GROUP,
 ];
 
 /// What only the real `kubectl` can find out; needs `Settings::kubectl`.

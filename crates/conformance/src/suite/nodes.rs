@@ -44,7 +44,6 @@ group!("nodes", "running pods: logs, exec, port-forward, probes, restarts, volum
     "a Deployment's rollout waits for readiness probes" => rollout,
     "a Job runs to completion" => job,
     "a claim keeps files when its pod is replaced" => claim,
-    "metrics.k8s.io tells what pods and nodes use" => metrics,
     "a node renews its lease and reports what it has" => node_reports,
 });
 
@@ -556,27 +555,6 @@ async fn claim(at: &Place) -> Met {
     let seen = log(at, "c").await?;
     ensure(seen == "one\ntwo\n", "what the pods before wrote", seen)?;
     at.until(CLAIMS, "data", "bound", |claim| claim["status"]["phase"] == "Bound").await.map(|_| ())
-}
-
-async fn metrics(at: &Place) -> Met {
-    needed(at)?;
-    if at.ask("/apis/metrics.k8s.io/v1beta1").await?.status == 404 {
-        return Err(Unmet::Skip("this cluster has no metrics.k8s.io".into()));
-    }
-    ready(at, pod("a", server(at), json!({}))).await?;
-    let path = format!("/apis/metrics.k8s.io/v1beta1/namespaces/{}/pods/a", at.namespace);
-    let seen = at
-        .until_answer(&path, "metrics of the pod", |answer| {
-            answer.status == 200 && !items(&answer.json, "/containers").is_empty()
-        })
-        .await?;
-    same(&seen, "/kind", "PodMetrics")?;
-    same(&seen, "/containers/0/name", "main")?;
-    text(&seen, "/containers/0/usage/memory")?;
-    text(&seen, "/containers/0/usage/cpu")?;
-    text(&seen, "/window")?;
-    let nodes = at.ask("/apis/metrics.k8s.io/v1beta1/nodes").await?.ok()?;
-    ensure(!items(&nodes, "/items").is_empty(), "metrics of nodes", nodes)
 }
 
 async fn node_reports(at: &Place) -> Met {
