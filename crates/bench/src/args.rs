@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
   cargo xtask bench engine                            our engine beside llama.cpp
   cargo xtask bench engine --quick                    the same in less time, and with wider spreads
   cargo xtask bench loadgen --against wrk             only one peer
+  cargo xtask bench cluster                           the embedded cluster beside its goals
   cargo xtask bench engine --plot engine.svg          draw it, too
   cargo xtask bench show target/bench/engine.json     what an earlier run found
 
@@ -50,6 +51,11 @@ pub(crate) enum Command {
     },
     /// The simulator beside vllm-sr-sim and Vidur: requests simulated in a second
     Simulation {
+        #[command(flatten)]
+        run: RunArgs,
+    },
+    /// The embedded cluster: how soon it is up, what it answers in a second, what it holds
+    Cluster {
         #[command(flatten)]
         run: RunArgs,
     },

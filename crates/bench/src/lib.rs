@@ -4,6 +4,7 @@
 //! stands beside a peer's figure of the same run, and what is reported is their ratio. This crate runs programs
 //! and reads what they print; it imports none of them, and knows neither a model nor a socket.
 
+pub mod cluster;
 mod compare;
 pub mod engine;
 mod error;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::{
     BenchError, BenchResult, BookPage, Comparison, Installed, Machine, Peer, Places, Progress, Row,
-    SCHEMA, choose, engine, install_all, loadgen, markdown, router, simulation, svg, terminal,
-    write,
+    SCHEMA, choose, cluster, engine, install_all, loadgen, markdown, router, simulation, svg,
+    terminal, write,
 };
 use clap::Parser;
 use grader::Stop;
@@ -84,6 +84,15 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
             measure(&bench, &run, stop, |peers, on| {
                 router::prepare(run.quick, peers, on.places, on.progress, stop)
             })
+        }
+        Some(Command::Cluster { run }) => {
+            let bench = Bench {
+                name: "cluster",
+                peers: cluster::PEERS,
+                rounds: cluster::ROUNDS[usize::from(run.quick)],
+                notes: cluster::notes(),
+            };
+            measure(&bench, &run, stop, |_none, on| cluster::prepare(on.places, on.progress, stop))
         }
         Some(Command::Loadgen { run }) => {
             let bench = Bench {
@@ -182,6 +191,7 @@ fn command() -> String {
 
 fn list() -> Result<u8> {
     let benches = [
+        ("cluster", "up, ready pods, requests and memory, beside their goals", cluster::PEERS),
         ("engine", "prefill and decode", engine::PEERS),
         ("loadgen", "cost of a request, and arrivals on time", loadgen::PEERS),
         ("router", "cost of a request and of a token, and what is added to times", router::PEERS),

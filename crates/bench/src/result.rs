@@ -16,7 +16,7 @@ pub const SCHEMA: u64 = 1;
 pub struct BenchResult {
     /// [`SCHEMA`].
     pub schema: u64,
-    /// `engine`, `loadgen`, `router` or `simulation`.
+    /// `cluster`, `engine`, `loadgen`, `router` or `simulation`.
     pub bench: String,
     /// The day, UTC, as `2026-11-23`.
     pub date: String,

@@ -99,7 +99,7 @@ impl Process {
         Ok(Self { name, limit, started, group, stdin, ended, lines, stdout, stderr })
     }
 
-    /// Its number, while it runs.
+    /// Its number, while it runs. With [`Task::on_core`], too: `taskset` becomes the program.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.group.id.as_raw().unsigned_abs()

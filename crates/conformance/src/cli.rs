@@ -67,6 +67,12 @@ pub(crate) enum Trial {
         #[arg(long)]
         pid: Option<u32>,
     },
+    /// How long a cluster takes to answer from now on
+    Up {
+        /// Start this program, which brings the cluster up, and end it afterwards
+        #[arg(trailing_var_arg = true)]
+        command: Vec<String>,
+    },
 }
 
 /// Which behaviours, where, and how to report.

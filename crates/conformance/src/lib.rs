@@ -21,5 +21,6 @@ pub mod soak;
 pub mod stage;
 pub mod suite;
 pub mod unmet;
+pub mod up;
 pub mod watch;
 pub mod wire;

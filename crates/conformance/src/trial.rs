@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use conformance::bench::{self, Load};
 use conformance::host::Holdings;
 use conformance::place::{Place, Settings};
@@ -24,6 +25,11 @@ pub(crate) async fn run(
     args: SuiteArgs,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<u8> {
+    if let Trial::Up { command } = trial {
+        let path =
+            args.kubeconfig.context("--kubeconfig names the file that the program writes")?;
+        return Ok(tell(conformance::up::run(&path, &command).await));
+    }
     let config = connect::config(args.kubeconfig.as_deref()).await?;
     let client = kube::Client::try_from(config.clone())?;
     let server = connect::server_version(&client).await?;
@@ -51,6 +57,7 @@ pub(crate) async fn run(
                 soaked(&place, Size { deployments, replicas, rollouts, kill_every, seed, pid })
                     .await
             }
+            Trial::Up { .. } => unreachable!("there is a cluster already"),
             Trial::Bench { each_ms, at_once, changes, pid } => {
                 let each = Duration::from_millis(each_ms);
                 benched(&place, Load { each, at_once, changes }, pid).await
@@ -62,9 +69,17 @@ pub(crate) async fn run(
         _ = stop.wait_for(|stopped| *stopped) => Err(Unmet::Interrupted),
     };
     place.close().await;
-    Ok(match met {
-        Ok(mut figures) => {
-            figures["server"] = server.into();
+    let named = |mut figures: Value| {
+        figures["server"] = server.into();
+        figures
+    };
+    Ok(tell(met.map(named)))
+}
+
+/// Prints figures, or why there are none. Returns the exit status.
+fn tell(met: Met<Value>) -> u8 {
+    match met {
+        Ok(figures) => {
             anstream::println!("{figures:#}");
             0
         }
@@ -77,7 +92,7 @@ pub(crate) async fn run(
             anstream::eprintln!("FAIL: {unmet}");
             FAILED
         }
-    })
+    }
 }
 
 fn bar(length: usize, unit: &str) -> ProgressBar {
