@@ -44,6 +44,15 @@ pub(crate) enum Command {
         #[command(flatten)]
         run: RunArgs,
     },
+    /// Lab 2's routing policies on one simulated fleet, beside llm-d's published run
+    Policy {
+        /// Three rates of the ladder, and fewer conversations
+        #[arg(long)]
+        quick: bool,
+        /// For maintainers: put result, tables and plot into the book
+        #[arg(long)]
+        book: bool,
+    },
     /// The router beside nginx, haproxy, vllm-router and sglang-router: its cost, and what it adds to times
     Router {
         #[command(flatten)]

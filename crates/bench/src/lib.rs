@@ -14,6 +14,7 @@ mod on_demand;
 mod own;
 mod peer;
 mod plot;
+pub mod policy;
 mod progress;
 mod result;
 pub mod router;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bench::{
     BenchError, BenchResult, BookPage, Comparison, Installed, Machine, Peer, Places, Progress, Row,
-    SCHEMA, choose, cluster, engine, install_all, loadgen, markdown, router, simulation, svg,
-    terminal, write,
+    SCHEMA, choose, cluster, engine, install_all, loadgen, markdown, policy, router, simulation,
+    svg, terminal, write,
 };
 use clap::Parser;
 use grader::Stop;
@@ -74,6 +74,7 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
                 simulation::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
+        Some(Command::Policy { quick, book }) => policies(quick, book, stop),
         Some(Command::Router { run }) => {
             let bench = Bench {
                 name: "router",
@@ -172,6 +173,24 @@ fn measure(
     Ok(if trouble.is_empty() { 0 } else { TROUBLE })
 }
 
+/// The policies: no machine, no peers, no rounds.
+fn policies(quick: bool, book: bool, stop: &Stop) -> Result<u8> {
+    let places = Places::here();
+    let progress = Progress::on_stderr();
+    let result = policy::measure(quick, command(), &places, &progress, stop)?;
+    drop(progress);
+    let page = BookPage::of(&places.root, "policy");
+    let json = if book { page.result } else { places.bench().join("policy.json") };
+    anstream::print!("{}", policy::markdown(&result));
+    result.save(&json).context("the result could not be saved")?;
+    anstream::println!("\nsaved in {}", json.display());
+    if book {
+        write(&page.table, &policy::markdown(&result))?;
+        write(&page.plot, &policy::svg(&result))?;
+    }
+    Ok(0)
+}
+
 fn report(result: &BenchResult, json: &Path, plot: Option<&Path>) -> Result<()> {
     anstream::print!("{}", terminal(result));
     result.save(json).context("the result could not be saved")?;
@@ -197,6 +216,7 @@ fn list() -> Result<u8> {
         ("router", "cost of a request and of a token, and what is added to times", router::PEERS),
         ("simulation", "requests simulated in a second", simulation::PEERS),
     ];
+    anstream::println!("policy: lab 2's policies on one simulated fleet, beside a published run");
     for (name, about, peers) in benches {
         anstream::println!("{name}: {about}");
         for peer in peers {

@@ -10,7 +10,7 @@ use crate::sample::{Better, Spread};
 use crate::table::{number, off, times};
 
 /// The one style sheet of the course's pictures; the book's own check compares with the same file.
-const STYLE: &str = include_str!("../../../book/theme/picture.css");
+pub(crate) const STYLE: &str = include_str!("../../../book/theme/picture.css");
 
 /// Sizes in units of the picture, which is as wide as all of the course's.
 const WIDTH: usize = 760;

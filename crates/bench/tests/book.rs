@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+use bench::policy::{self, PolicyResult};
 use bench::{BenchResult, BookPage, Places, markdown, svg};
 
 #[test]
@@ -22,4 +23,14 @@ fn what_the_book_shows_is_made_from_the_results_beside_it() {
         assert!(read(&page.plot) == svg(&result), "another plot: {again}");
     }
     assert!(shown > 0, "the book shows no result at all");
+}
+
+#[test]
+fn what_the_book_shows_of_policies_is_made_from_the_result_beside_it() {
+    let page = BookPage::of(&Places::here().root, "policy");
+    let result = PolicyResult::load(&page.result).unwrap();
+    let again = "`cargo xtask bench policy --book` writes all three files";
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    assert!(read(&page.table) == policy::markdown(&result), "other tables: {again}");
+    assert!(read(&page.plot) == policy::svg(&result), "another plot: {again}");
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use lab02_routing::policies::PolicyKind;
+use lab02_routing::published::{LLMD, Measured, SERVICE, Stage, Summary};
 use serde::Serialize;
 use serde_json::{Value, json};
 use simulation::{Report, RequestRecord, Slo};
@@ -103,8 +104,8 @@ impl Figures {
     }
 }
 
-/// All that was found out.
-pub(crate) fn document(args: &Args, runs: &[Run]) -> Value {
+/// All that was found out, and what was published of the ladder.
+pub(crate) fn document(args: &Args, workload: &Workload, runs: &[Run]) -> Value {
     let run = |run: &Run| {
         json!({
             "policy": run.kind.name(),
@@ -123,5 +124,35 @@ pub(crate) fn document(args: &Args, runs: &[Run]) -> Value {
         "slo": args.slo,
         "seed": args.seed,
         "runs": runs.iter().map(run).collect::<Vec<_>>(),
+        "published": published(workload),
     })
+}
+
+/// The published figures of the ladder's stages; null for another workload.
+fn published(workload: &Workload) -> Value {
+    let stages: Vec<Stage> = workload.parts.iter().filter_map(|part| part.stage).collect();
+    if stages.is_empty() {
+        return Value::Null;
+    }
+    let figures = |measured: Measured| {
+        json!({
+            "output_tokens_per_s": measured.output_tokens_per_s,
+            "ttft_mean_s": measured.ttft_mean_s,
+            "ttft_p90_s": measured.ttft_p90_s,
+        })
+    };
+    let arm = |name: &str, summary: Summary, of: fn(&Stage) -> Option<Measured>| {
+        let mut total = figures(summary.measured);
+        total["itl_mean_ms"] = summary.itl_mean_ms.into();
+        let part = |stage: &Stage| {
+            let mut part = of(stage).map_or(Value::Null, figures);
+            part["rate"] = stage.rate.into();
+            part
+        };
+        json!({ "name": name, "total": total, "parts": stages.iter().map(part).collect::<Vec<_>>() })
+    };
+    json!([
+        arm("Kubernetes Service", SERVICE, |stage| stage.service),
+        arm("llm-d router", LLMD, |stage| stage.llmd),
+    ])
 }

@@ -49,7 +49,7 @@ fn run(args: &Args) -> Result<()> {
     }
     let mut out = anstream::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &figures::document(args, &runs))?;
+        serde_json::to_writer_pretty(&mut out, &figures::document(args, &workload, &runs))?;
         return Ok(std::io::Write::write_all(&mut out, b"\n")?);
     }
     Ok(table::show(&mut out, args, &workload, &runs)?)
