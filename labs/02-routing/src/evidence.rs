@@ -4,7 +4,7 @@
 //! the chance that his money *ever* reaches 1/alpha times what he began with is at most alpha (Ville 1939). So his
 //! money is evidence, and one may look at it as often as one likes.
 //!
-//! Sources: Wald, Sequential Tests of Statistical Hypotheses, 1945 (section 5.3, "double dichotomies", has the coin below); Robbins,
+//! Sources: Wald, Sequential Tests of Statistical Hypotheses, 1945 ("double dichotomies": two rates, by pairs); Robbins,
 //! Statistical Methods Related to the Law of the Iterated Logarithm, 1970 (mixtures); Kulldorff et al., A Maximized Sequential
 //! Probability Ratio Test for Drug and Vaccine Safety Surveillance, 2011 (the same coin, for vaccines); Johari et al., Peeking
 //! at A/B Tests, KDD 2017 (always-valid p-values); Ramdas et al., Game-Theoretic Statistics and Safe Anytime-Valid

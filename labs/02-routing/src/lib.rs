@@ -15,6 +15,7 @@
 pub mod affinity;
 pub mod around;
 pub mod canary;
+pub mod canary_metrics;
 pub mod capability;
 pub mod catalogue;
 pub mod dispatcher;

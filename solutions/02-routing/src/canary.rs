@@ -80,6 +80,12 @@ impl<P: Policy> Canary<P> {
         self.rollout.state()
     }
 
+    /// The rollout itself: for metrics.
+    #[must_use]
+    pub fn rollout(&self) -> &Rollout {
+        &self.rollout
+    }
+
     /// Every decision that changed something, with its time.
     #[must_use]
     pub fn history(&self) -> &[(Duration, Decision)] {
