@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use routing::{
     Action, Arrival, Counts, Dispatch, EndpointId, Event, Orders, Policy, Reason, Refusal,
-    RequestKey, RouteRequest, Scrape,
+    RequestKey, Scrape,
 };
 
 use crate::around::{Around, Tally};
@@ -80,15 +80,11 @@ pub struct Dispatcher<P> {
     tally: Tally,
     served: Served,
     draining: bool,
-    /// Requests that came so far.
-    arrived: u64,
 }
 
 /// A request that is here.
 #[derive(Debug, Clone)]
 struct Slot {
-    /// The shell's key is given to another request afterwards. Policies need a number that is not.
-    number: u64,
     exchange: Exchange,
     ticket: Ticket,
 }
@@ -147,7 +143,6 @@ impl<P: Policy> Dispatcher<P> {
             tally: Tally::default(),
             served: Served::default(),
             draining: false,
-            arrived: 0,
         }
     }
 
@@ -177,11 +172,9 @@ impl<P: Policy> Dispatcher<P> {
             return false;
         }
         let exchange = Exchange::new(now, about.patience, &self.rules.exchange);
-        let number = self.arrived;
-        self.arrived += 1;
         let room = self.fleet.places(&self.outliers, now) > self.promised;
         if room && self.queue.is_empty() {
-            self.put(key, Slot { number, exchange, ticket: Ticket::Begun });
+            self.put(key, Slot { exchange, ticket: Ticket::Begun });
             return true;
         }
         match self.queue.push(about.tenant, key, about.cost) {
@@ -198,7 +191,7 @@ impl<P: Policy> Dispatcher<P> {
             Pushed::Waits => {}
         }
         orders.push(Action::WakeAt(exchange.next_due(&self.rules.exchange)));
-        self.put(key, Slot { number, exchange, ticket: Ticket::Queued });
+        self.put(key, Slot { exchange, ticket: Ticket::Queued });
         false
     }
 
@@ -232,8 +225,6 @@ impl<P: Policy> Dispatcher<P> {
         };
         let before = slot.exchange.next_due(&self.rules.exchange);
         let wait = self.wait();
-        let route = RouteRequest { id: slot.number, ..about.route };
-        let about = &Arrival { route, ..*about };
         let mut around = Around {
             about,
             now,
@@ -358,49 +349,5 @@ impl<P: Policy> Dispatch for Dispatcher<P> {
             ready: self.fleet.ready(),
             ejected: u32::try_from(self.outliers.ejected(now)).unwrap_or(u32::MAX),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc::{SyncSender, sync_channel};
-
-    use routing::{Attempt, EndpointView};
-
-    use super::*;
-
-    /// Chooses the first, and tells which numbers it was asked for.
-    struct Told(SyncSender<u64>);
-
-    impl Policy for Told {
-        fn choose(
-            &mut self,
-            request: &RouteRequest<'_>,
-            endpoints: &[EndpointView],
-            _now: Duration,
-        ) -> Option<usize> {
-            _ = self.0.try_send(request.id);
-            (!endpoints.is_empty()).then_some(0)
-        }
-    }
-
-    #[test]
-    fn a_policy_sees_a_number_of_its_own_for_each_request() {
-        let (told, seen) = sync_channel(8);
-        let mut dispatcher = Dispatcher::new(Told(told), Rules::default());
-        let mut orders = Orders::default();
-        dispatcher.set_ready(&[EndpointId(0)], Duration::ZERO, &mut orders);
-        for _ in 0..3 {
-            // The shell has one key, which is free again after each request, and no number.
-            let (key, about) = (RequestKey(0), Arrival::new(0));
-            let attempt = Attempt(0);
-            let head = Event::Head { attempt, status: 200, retry_after: None };
-            for event in
-                [Event::Arrived, head, Event::FirstByte { attempt }, Event::Finished { attempt }]
-            {
-                dispatcher.on(key, &about, event, Duration::ZERO, &mut orders);
-            }
-        }
-        assert_eq!(seen.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
     }
 }
