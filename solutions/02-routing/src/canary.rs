@@ -41,7 +41,8 @@ pub struct Canary<P> {
     version_of: Box<dyn Fn(EndpointId) -> Version + Send>,
     /// In the order of their numbers, which is that of their assignment. One that has ended waits here for those before it.
     watched: VecDeque<Watched>,
-    /// Requests with smaller numbers are done with: what comes of them now is a retry.
+    /// Requests with smaller numbers are done with. What is chosen for them now is a retry, or was in a queue while others were
+    /// served: neither is observed, and neither depends on the version.
     done_below: u64,
     /// What changed, and when.
     history: Vec<(Duration, Decision)>,
