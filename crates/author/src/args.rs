@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use course::{Course, TaskId};
-use grader::{Stop, target_dir};
+use grader::{RunLock, Stop, target_dir};
 
 use crate::{AuthorError, CheckOptions, check, exit_status, sync};
 
@@ -79,7 +79,7 @@ pub fn run_sync(root: &Path, args: &SyncArgs, out: &mut dyn Write) -> Result<u8,
 /// is in trouble.
 ///
 /// # Errors
-/// [`AuthorError`] where the proofs cannot be carried out.
+/// [`AuthorError`] where the proofs cannot be carried out, or others are being carried out here.
 pub fn run_check(
     root: &Path,
     args: &CheckArgs,
@@ -87,12 +87,15 @@ pub fn run_check(
     out: &mut dyn Write,
 ) -> Result<u8, AuthorError> {
     let course = Course::discover(root)?;
+    let target = target_dir(root).join("author");
+    // Two proofs at once would build their variants over each other's.
+    let _lock = RunLock::take(&target)?;
     let options = CheckOptions {
         lab: args.lab,
         tasks: args.tasks.clone(),
         seeds: if args.full { FULL_SEEDS } else { args.seeds },
         repeats: if args.full { FULL_REPEATS } else { args.repeats },
-        target: target_dir(root).join("author"),
+        target,
         quiet: false,
     };
     Ok(exit_status(&check(&course, &options, stop, out)?))

@@ -22,7 +22,7 @@ pub enum GradeError {
     #[error("cannot start a process: {0}. Is the machine out of memory or processes?")]
     Sandbox(std::io::Error),
     /// Another run holds the lock.
-    #[error("another `cargo xtask lab` is running here (process {0}); wait for it or end it")]
+    #[error("another run is at work here (process {0}); wait for it or end it")]
     Busy(String),
     /// Ctrl-C.
     #[error("stopped: what was running has been ended, nothing was saved")]
