@@ -79,6 +79,7 @@ pub enum Check {
         #[serde(default)]
         absent: bool,
         /// Judge not its value but what it grew by since the beginning, for each one that this metric grew by.
+        /// Judged once that are 20 or more.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         per: Option<String>,
         /// The Deployment whose pods are asked; by default the one that is hit.
@@ -86,6 +87,9 @@ pub enum Check {
         of: Option<String>,
     },
 }
+
+/// Below so many of the other metric a rate says nothing: the first retries of a budget come out of what it saved.
+const MIN_SAMPLE: f64 = 20.0;
 
 fn default_port() -> u16 {
     8000
@@ -284,7 +288,10 @@ impl Check {
                     let (what, value) = match per {
                         None => (format!("{pod}: {name}"), now.metric(at)?.1),
                         Some(per) => {
-                            let others = growth(first, now, (*port, per, pod))?.max(1.0);
+                            let others = growth(first, now, (*port, per, pod))?;
+                            if others < MIN_SAMPLE {
+                                return Ok(());
+                            }
                             (format!("{pod}: {name} per {per}"), growth(first, now, at)? / others)
                         }
                     };

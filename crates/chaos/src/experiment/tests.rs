@@ -155,7 +155,10 @@ fn a_counter_is_judged_by_what_another_one_grew_by_meanwhile() {
     let why = check.holds(&first, &counters(111.0, 200.0)).expect_err("21 in 100");
     assert_eq!(why, "pod-a: retries per requests: 0.21, expected 0.2 or less");
     // The pod began again: what it counts now is what it grew by.
-    assert_eq!(check.holds(&first, &counters(2.0, 10.0)), Ok(()));
+    assert_eq!(check.holds(&first, &counters(2.0, 50.0)), Ok(()));
+    assert!(check.holds(&first, &counters(20.0, 50.0)).is_err());
+    // Too few to say anything.
+    assert_eq!(check.holds(&first, &counters(100.0, 119.0)), Ok(()));
 }
 
 fn snapshot() -> Snapshot {
