@@ -26,6 +26,7 @@ pub(crate) fn is_possible() -> bool {
 
 #[cfg(target_os = "linux")]
 mod linux {
+    use std::collections::VecDeque;
     use std::fs;
     use std::os::fd::AsRawFd;
     use std::path::{Component, Path, PathBuf};
@@ -34,6 +35,9 @@ mod linux {
     use nix::sched::{CloneFlags, setns, unshare};
 
     use crate::supervisor::order::{Mount, Spec};
+
+    /// Links on the way to one mount point, as the kernel has it (path_resolution(7)).
+    const MOST_LINKS: usize = 40;
 
     /// Root by the effective user, with the capability to mount (bit 21, capabilities(7)).
     pub(super) fn is_possible() -> bool {
@@ -212,16 +216,69 @@ mod linux {
         if is_dir { Ok(()) } else { fs::write(target, "").map_err(told) }
     }
 
-    /// `target` below `root`, without a way out of it.
+    /// `target` below `root`, without a way out of it: links on the way lead where they will once `root` is the root. `/var/run` is
+    /// one on most machines, to `/run`.
     fn below(root: &Path, target: &Path) -> Result<PathBuf, String> {
+        let told = |why: &str| format!("mount point {}: {why}", target.display());
+        if target.components().any(|part| part == Component::ParentDir) {
+            return Err(told("has '..'"));
+        }
         let mut path = root.to_owned();
-        for component in target.components() {
-            match component {
-                Component::Normal(name) => path.push(name),
-                Component::RootDir | Component::CurDir => {}
-                _ => return Err(format!("mount point {}: has '..'", target.display())),
+        let mut rest: VecDeque<PathBuf> = parts(target).collect();
+        let mut links = 0;
+        while let Some(part) = rest.pop_front() {
+            if part.as_os_str() == ".." {
+                if path != root {
+                    path.pop();
+                }
+                continue;
             }
+            let next = path.join(&part);
+            let Ok(to) = fs::read_link(&next) else {
+                path = next;
+                continue;
+            };
+            links += 1;
+            if links > MOST_LINKS {
+                return Err(told("too many links"));
+            }
+            if to.is_absolute() {
+                path = root.to_owned();
+            }
+            rest = parts(&to).chain(rest).collect();
         }
         Ok(path)
+    }
+
+    /// The names in a path, and its steps upwards.
+    fn parts(path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+        let named =
+            |part: &Component<'_>| matches!(part, Component::Normal(_) | Component::ParentDir);
+        let all: Vec<PathBuf> =
+            path.components().filter(named).map(|part| PathBuf::from(part.as_os_str())).collect();
+        all.into_iter()
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use std::os::unix::fs::symlink;
+
+        use super::*;
+
+        #[test]
+        fn a_mount_point_behind_a_link_is_where_the_link_leads_inside() {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path();
+            fs::create_dir_all(root.join("var/lib")).unwrap();
+            symlink("/run", root.join("var/run")).unwrap();
+            symlink("../../up", root.join("var/lib/near")).unwrap();
+            symlink("loop", root.join("var/loop")).unwrap();
+            let at = |target: &str| below(root, Path::new(target));
+            assert_eq!(at("/var/run/llm-lab/faults").unwrap(), root.join("run/llm-lab/faults"));
+            assert_eq!(at("/var/lib/near/a").unwrap(), root.join("up/a"));
+            assert_eq!(at("/etc/new").unwrap(), root.join("etc/new"));
+            assert!(at("/var/loop").unwrap_err().contains("too many links"));
+            assert!(at("/var/../etc").unwrap_err().contains("has '..'"));
+        }
     }
 }
