@@ -5,6 +5,7 @@ mod answers;
 mod ci;
 mod cli;
 mod doctor;
+mod fault;
 mod lab;
 mod map;
 mod on_cluster;
@@ -69,7 +70,7 @@ fn run(cli: Cli, stop: &Stop) -> anyhow::Result<u8> {
             programs::simulate(&root, lab, solution, &arguments, stop)
         }
         Some(Command::Cluster { args }) => programs::cluster(&root, &args, stop),
-        Some(Command::Fault { args }) => programs::fault(&root, &args, stop),
+        Some(Command::Fault { args }) => fault::run(&root, &args, stop),
         Some(Command::Conform { args }) => programs::conform(&root, &args, stop),
         Some(Command::Test(args)) => ci::run(&root, &args, stop),
         Some(Command::Author { args }) => programs::author(&root, &args, stop),

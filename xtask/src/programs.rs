@@ -128,7 +128,12 @@ pub(crate) fn cluster_command(root: &Path) -> Command {
     command
 }
 
-/// `cargo xtask fault ...`.
+/// Whether the program that drives clusters has been built.
+pub(crate) fn has_cluster(root: &Path) -> bool {
+    target_dir(root).join("debug/cluster").exists()
+}
+
+/// The program that makes faults.
 pub(crate) fn fault(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
     let mut command = program(root, "chaos", "two minutes");
     status(run(command.args(args), stop)?)

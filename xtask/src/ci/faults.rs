@@ -20,6 +20,14 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     if !status.success() {
         return Ok(Outcome::Failed(said.lines().collect::<Vec<_>>().join("\n")));
     }
+    // An engine with predicted steps.
+    let mut engine =
+        bench.cargo(["build", "--quiet", "-p", "sol01-triage", "--bin", "sol01-engine"]);
+    engine.args(["--features", "serve"]);
+    match steps::ok(bench, engine)? {
+        Outcome::Passed => {}
+        other => return Ok(other),
+    }
     let programs = std::path::absolute(target_dir(bench.root).join("debug"))?;
     // These bring clusters of their own up and down.
     let mut places = bench.cargo(["test", "--quiet", "-p", "testbed", "--test", "cluster", "--"]);
@@ -29,10 +37,17 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
         other => return Ok(other),
     }
     let cluster = Cluster::up(bench, programs)?;
-    let mut pods = bench.cargo(["test", "--quiet", "-p", "chaos", "--test", "pods", "--"]);
-    pods.args(["--ignored", "--test-threads", AT_ONCE]);
-    cluster.describe(&mut pods);
-    steps::ok(bench, pods)
+    for test in ["pods", "engines"] {
+        let mut command = bench.cargo(["test", "--quiet", "-p", "chaos", "--test", test, "--"]);
+        command.args(["--ignored", "--test-threads", AT_ONCE]);
+        cluster.describe(&mut command);
+        command.env("LAB_DEPLOY", bench.root.join("solutions/01-triage/deploy"));
+        match steps::ok(bench, command)? {
+            Outcome::Passed => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(Outcome::Passed)
 }
 
 /// An embedded cluster of this step's own. It goes with its objects when dropped.
@@ -65,7 +80,7 @@ impl Cluster {
     /// What a check finds in its environment.
     fn describe(&self, command: &mut Command) {
         command.env("LAB_ON", "embedded").env("LAB_ROOT", &self.root);
-        command.env("LAB_PROGRAMS", &self.programs).env("LAB_DEPLOY", &self.root);
+        command.env("LAB_PROGRAMS", &self.programs);
         command.env("LAB_CLUSTER", self.programs.join("cluster-bed"));
         command.env("LAB_SESSION", format!("ci-{}", std::process::id()));
     }

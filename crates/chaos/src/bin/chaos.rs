@@ -10,7 +10,7 @@ use chaos::experiment::{self, Event, Experiment, Options, Verdict};
 use clap::{Parser, Subcommand};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
-use kube::config::KubeConfigOptions;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 
 /// How long `clear` waits for each fault to be undone.
@@ -19,13 +19,21 @@ const CLEAR_PATIENCE: Duration = Duration::from_secs(60);
 /// Faults for a cluster, and experiments that prove that they bite and always clean up.
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
-  chaos list
-  chaos run hung-engine                        the whole experiment; 0 it held, 1 it broke, 2 it says nothing
-  chaos run ./my-experiment.yaml -n serving --json
-  chaos inject slow-link                       make the fault and leave it
-  chaos clear                                  remove all faults that experiments made
-  chaos crds --apply                           where our own executor runs instead of Chaos Mesh")]
+  cargo xtask fault list
+  cargo xtask fault run hung-engine            the whole experiment; 0 it held, 1 it broke, 2 it says nothing
+  cargo xtask fault run ./my-experiment.yaml -n serving --json
+  cargo xtask fault inject slow-link           make the fault and leave it
+  cargo xtask fault clear                      remove all faults that experiments made
+  cargo xtask fault clear --on kind            the same on another cluster
+  cargo xtask fault crds --apply               where our own executor runs instead of Chaos Mesh")]
+#[command(name = "fault", bin_name = "cargo xtask fault")]
 struct Args {
+    /// embedded, kind, or a context of your kubeconfig; by default the embedded cluster if it is up, else the one that kubectl uses
+    #[arg(long, global = true, value_name = "CLUSTER")]
+    on: Option<String>,
+    /// A kubeconfig; by default the one that kubectl uses
+    #[arg(long, global = true, hide = true, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
     /// The kubeconfig's context; by default its current one
     #[arg(long, global = true)]
     context: Option<String>,
@@ -159,8 +167,8 @@ async fn inject(args: &Args, which: &Which, out: &mut impl Write) -> Result<u8> 
     };
     let (code, text) = match &injected {
         Ok(injected) => match &injected.trouble {
-            None => (0, "it is there until `chaos clear`".to_owned()),
-            Some(trouble) => (2, format!("it is there until `chaos clear`; {trouble}")),
+            None => (0, "it is there until `cargo xtask fault clear`".to_owned()),
+            Some(trouble) => (2, format!("it is there until `cargo xtask fault clear`; {trouble}")),
         },
         Err(verdict) => (verdict.exit_code(), verdict.line()),
     };
@@ -216,10 +224,26 @@ async fn apply(client: Client, out: &mut impl Write) -> Result<()> {
 async fn connect(args: &Args) -> Result<(Client, Options)> {
     let wanted =
         KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
-    let config = match &args.context {
-        None => Config::infer().await.context("no cluster: is KUBECONFIG set?")?,
-        Some(_) => Config::from_kubeconfig(&wanted).await?,
+    if let (Some(on), None, None) = (&args.on, &args.kubeconfig, &args.context) {
+        anyhow::bail!(
+            "`cargo xtask fault --on {on}` knows where that is; this program alone does not"
+        );
+    }
+    let config = match (&args.kubeconfig, &args.context) {
+        (Some(path), _) => {
+            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &wanted).await?
+        }
+        (None, Some(_)) => Config::from_kubeconfig(&wanted).await?,
+        (None, None) => Config::infer().await.context(
+            "no cluster: `cargo xtask cluster up` brings one up, or set KUBECONFIG to one of yours",
+        )?,
     };
+    // Standard output may be somebody's JSON.
+    match (&args.on, &args.context) {
+        (Some(on), _) => eprintln!("on {on}"),
+        (None, Some(context)) => eprintln!("on context {context} of your kubeconfig"),
+        (None, None) => eprintln!("on the cluster that kubectl uses: {}", config.cluster_url),
+    }
     let namespace = args.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let quiet = args.json;
     let progress = move |event: &Event| {

@@ -56,6 +56,15 @@ pub enum Check {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         of: Option<String>,
     },
+    /// Pods use so much CPU, as the metrics API has it and `kubectl top` shows it.
+    Cpu {
+        /// Of which pods it must be true.
+        #[serde(default)]
+        pods: Pods,
+        /// Thousandths of a core, or more.
+        #[serde(rename = "atLeastMilli")]
+        at_least_milli: f64,
+    },
     /// A metric of pods, summed over its labels.
     Metric {
         /// Its name.
@@ -148,6 +157,8 @@ pub struct View {
     pub answers: BTreeMap<Request, BTreeMap<String, Answer>>,
     /// Metrics, before and after the requests.
     pub metrics: BTreeMap<MetricKey, (Option<f64>, Option<f64>)>,
+    /// Thousandths of a core that pods use, where that was asked for and is known.
+    pub cpu_milli: BTreeMap<String, f64>,
     /// The same of other Deployments, by name.
     pub others: BTreeMap<String, View>,
 }
@@ -279,6 +290,12 @@ impl Check {
                     judge(request, answer, *status, *fails, limit)
                 })
             }
+            Self::Cpu { pods, at_least_milli } => pods.judge(now, |pod| {
+                let used = now.cpu_milli.get(pod);
+                let used = used.ok_or_else(|| format!("nobody knows yet what CPU {pod} uses"))?;
+                let what = format!("thousandths of a core that {pod} uses");
+                within(&what, *used, Some(*at_least_milli), None)
+            }),
             Self::Metric { name, port, pods, absent: true, .. } => {
                 pods.judge(now, |pod| now.lacks(*port, name, pod))
             }

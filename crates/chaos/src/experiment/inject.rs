@@ -75,7 +75,7 @@ async fn create(
     match api.create(&PostParams::default(), &object).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(error)) if error.code == 404 => Err(MakeError::Refused(format!(
-            "this cluster does not know {}: install Chaos Mesh, or its definitions with `chaos crds --apply` \
+            "this cluster does not know {}: install Chaos Mesh, or its definitions with `cargo xtask fault crds --apply` \
              where an executor runs",
             resource.kind
         ))),

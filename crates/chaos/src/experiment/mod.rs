@@ -91,7 +91,7 @@ pub enum ExperimentError {
         reason: String,
     },
     /// There is none of this name.
-    #[error("no experiment is called {0:?}; `chaos list` shows them")]
+    #[error("no experiment is called {0:?}; `cargo xtask fault list` shows them")]
     Unknown(String),
 }
 

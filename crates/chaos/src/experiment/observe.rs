@@ -1,17 +1,23 @@
-//! Looks at a workload through the API server: objects, and requests by port-forward.
+//! Looks at a workload: objects, through the API server, and requests, over the links of its pods.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use http_body_util::BodyExt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams};
+use kube::core::GroupVersionKind;
 use kube::{Api, Client, ResourceExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
 use tokio::time::timeout;
 
 use super::check::{Answer, Check, PodView, Request, View};
+use crate::controller::EMBEDDED;
 
 /// How long a request may take before it counts as not answered.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(10);
@@ -24,13 +30,16 @@ const MAX_ASKED: usize = 16;
 #[derive(Clone)]
 pub(super) struct Workload {
     client: Client,
+    /// Whether pods are processes of this machine, once that was asked.
+    here: Arc<OnceCell<bool>>,
     namespace: String,
     name: String,
 }
 
 impl Workload {
     pub(super) fn new(client: Client, namespace: &str, name: &str) -> Self {
-        Self { client, namespace: namespace.to_owned(), name: name.to_owned() }
+        let here = Arc::default();
+        Self { client, here, namespace: namespace.to_owned(), name: name.to_owned() }
     }
 
     pub(super) fn api(&self) -> Api<Deployment> {
@@ -73,7 +82,7 @@ impl Workload {
         let mut view = self.own_view(&asking(None)).await?;
         let others: BTreeSet<&str> = checks.iter().filter_map(|check| check.of()).collect();
         for name in others {
-            let other = Self::new(self.client.clone(), &self.namespace, name);
+            let other = Self { name: name.to_owned(), ..self.clone() };
             match other.own_view(&asking(Some(name))).await {
                 Ok(seen) => drop(view.others.insert(name.to_owned(), seen)),
                 // What is not there is told by the check that misses it.
@@ -91,21 +100,29 @@ impl Workload {
         for pod in &pods {
             view.pods.insert(pod.name_any(), pod_view(pod));
         }
-        let ready: Vec<String> = view
-            .pods
-            .iter()
-            .filter(|(_, pod)| pod.ready)
-            .map(|(name, _)| name.clone())
-            .take(MAX_ASKED)
-            .collect();
+        if checks.iter().any(|check| matches!(check, Check::Cpu { .. })) {
+            view.cpu_milli = self.cpu().await?;
+        }
+        let direct = self.pods_are_here().await?;
+        let door = |pod: &Pod| Door {
+            pod: pod.name_any(),
+            address: pod
+                .status
+                .as_ref()
+                .and_then(|status| status.pod_ip.clone())
+                .filter(|_| direct),
+        };
+        let is_ready = |pod: &&Pod| view.pods.get(&pod.name_any()).is_some_and(|pod| pod.ready);
+        let ready: Vec<Door> = pods.iter().filter(is_ready).map(door).take(MAX_ASKED).collect();
         let metrics: BTreeSet<(u16, &str)> =
             checks.iter().flat_map(|check| check.metrics()).collect();
         let requests: BTreeSet<&Request> =
             checks.iter().filter_map(|check| check.request()).collect();
         let before = self.scrape(&ready, &metrics).await;
-        let all = ready.iter().flat_map(|pod| requests.iter().map(move |request| (pod, *request)));
-        let answers = all.map(|(pod, request)| async move {
-            (request.clone(), pod.clone(), self.ask(pod, request).await)
+        let all =
+            ready.iter().flat_map(|door| requests.iter().map(move |request| (door, *request)));
+        let answers = all.map(|(door, request)| async move {
+            (request.clone(), door.pod.clone(), self.ask(door, request).await)
         });
         for (request, pod, answer) in join_all(answers).await {
             view.answers.entry(request).or_default().insert(pod, answer);
@@ -120,60 +137,122 @@ impl Workload {
 
     async fn scrape(
         &self,
-        pods: &[String],
+        doors: &[Door],
         metrics: &BTreeSet<(u16, &str)>,
     ) -> BTreeMap<(u16, String, String), Option<f64>> {
         let mut values = BTreeMap::new();
         let ports: BTreeSet<u16> = metrics.iter().map(|(port, _)| *port).collect();
         for port in ports {
             let request = Request { port, path: "/metrics".to_owned(), body: None };
-            let pages = join_all(pods.iter().map(|pod| self.ask(pod, &request))).await;
-            for (pod, page) in pods.iter().zip(pages) {
+            let pages = join_all(doors.iter().map(|door| self.ask(door, &request))).await;
+            for (door, page) in doors.iter().zip(pages) {
                 let Answer::Came { body, .. } = page else { continue };
                 for (_, name) in metrics.iter().filter(|(each, _)| *each == port) {
-                    values.insert((port, (*name).to_owned(), pod.clone()), total(&body, name));
+                    let key = (port, (*name).to_owned(), door.pod.clone());
+                    values.insert(key, total(&body, name));
                 }
             }
         }
         values
     }
 
-    /// One request, from this process to the pod through the API server.
-    async fn ask(&self, pod: &str, request: &Request) -> Answer {
+    /// What pods of the namespace use, in thousandths of a core. Where there is no metrics API, nobody knows.
+    async fn cpu(&self) -> Result<BTreeMap<String, f64>, kube::Error> {
+        let kind = GroupVersionKind::gvk("metrics.k8s.io", "v1beta1", "PodMetrics");
+        let resource = ApiResource::from_gvk_with_plural(&kind, "pods");
+        let api: Api<DynamicObject> =
+            Api::namespaced_with(self.client.clone(), &self.namespace, &resource);
+        let used = match api.list(&ListParams::default()).await {
+            Ok(used) => used.items,
+            Err(kube::Error::Api(error)) if error.code == 404 => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let of = |pod: &DynamicObject| -> f64 {
+            let containers = pod.data["containers"].as_array().into_iter().flatten();
+            let cpu = containers.filter_map(|one| milli(one["usage"]["cpu"].as_str()?));
+            cpu.sum()
+        };
+        Ok(used.iter().map(|pod| (pod.name_any(), of(pod))).collect())
+    }
+
+    /// Whether pods are processes of this machine, with addresses that lead to them from here.
+    async fn pods_are_here(&self) -> Result<bool, kube::Error> {
+        let asked = async || {
+            let version = self.client.apiserver_version().await?.git_version;
+            Ok(version.ends_with(EMBEDDED))
+        };
+        self.here.get_or_try_init(asked).await.copied()
+    }
+
+    /// One request, over the pod's own link: a fault of that link is seen.
+    async fn ask(&self, door: &Door, request: &Request) -> Answer {
         let began = Instant::now();
-        match timeout(REQUEST_LIMIT, self.exchange(pod, request)).await {
+        let exchange = async {
+            match &door.address {
+                Some(address) => direct(address, request).await,
+                None => self.proxied(&door.pod, request).await,
+            }
+        };
+        match timeout(REQUEST_LIMIT, exchange).await {
             Ok(Ok((status, body))) => Answer::Came { status, took: began.elapsed(), body },
             Ok(Err(why)) => Answer::Failed(why),
             Err(_) => Answer::Failed(format!("no answer within {} s", REQUEST_LIMIT.as_secs())),
         }
     }
 
-    async fn exchange(&self, pod: &str, request: &Request) -> Result<(u16, String), String> {
-        let mut forward = self
-            .pods_api()
-            .portforward(pod, &[request.port])
-            .await
+    /// Through the API server, which connects to the pod's address. A forwarded port would not do: it comes out inside the pod, behind
+    /// everything that Chaos Mesh does to its links.
+    async fn proxied(&self, pod: &str, request: &Request) -> Result<(u16, String), String> {
+        let Request { port, path, body } = request;
+        let uri = format!("/api/v1/namespaces/{}/pods/{pod}:{port}/proxy{path}", self.namespace);
+        let method = if body.is_some() { "POST" } else { "GET" };
+        let built = kube::client::Body::from(body.clone().unwrap_or_default().into_bytes());
+        let built = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .header("Content-Type", "application/json")
+            .body(built)
             .map_err(|error| error.to_string())?;
-        let mut stream = forward.take_stream(request.port).ok_or("no stream")?;
-        // HTTP/1.0: the answer comes in one piece and ends with the connection.
-        let text = match &request.body {
-            None => format!("GET {} HTTP/1.0\r\nHost: {pod}\r\n\r\n", request.path),
-            Some(body) => format!(
-                "POST {} HTTP/1.0\r\nHost: {pod}\r\nContent-Type: application/json\r\n\
-                 Content-Length: {}\r\n\r\n{body}",
-                request.path,
-                body.len()
-            ),
-        };
-        let broken = |error: std::io::Error| error.to_string();
-        stream.write_all(text.as_bytes()).await.map_err(broken)?;
-        stream.flush().await.map_err(broken)?;
-        let mut answer = Vec::new();
-        (&mut stream).take(MAX_ANSWER).read_to_end(&mut answer).await.map_err(broken)?;
-        drop(stream);
-        forward.abort();
-        parse(&answer).ok_or_else(|| "the connection was closed without an answer".to_owned())
+        let answer = self.client.send(built).await.map_err(|error| error.to_string())?;
+        let (parts, body) = answer.into_parts();
+        let body = body.collect().await.map_err(|error| error.to_string())?.to_bytes();
+        relayed(parts.status.as_u16(), String::from_utf8_lossy(&body).into_owned())
     }
+}
+
+/// How a pod is asked.
+struct Door {
+    pod: String,
+    /// Its address, where that leads to it from this machine.
+    address: Option<String>,
+}
+
+/// One request from here to a pod.
+async fn direct(address: &str, request: &Request) -> Result<(u16, String), String> {
+    let broken = |error: std::io::Error| error.to_string();
+    let mut stream = TcpStream::connect((address, request.port)).await.map_err(broken)?;
+    // HTTP/1.0: the answer comes in one piece and ends with the connection.
+    let text = match &request.body {
+        None => format!("GET {} HTTP/1.0\r\nHost: {address}\r\n\r\n", request.path),
+        Some(body) => format!(
+            "POST {} HTTP/1.0\r\nHost: {address}\r\nContent-Type: application/json\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            request.path,
+            body.len()
+        ),
+    };
+    stream.write_all(text.as_bytes()).await.map_err(broken)?;
+    let mut answer = Vec::new();
+    (&mut stream).take(MAX_ANSWER).read_to_end(&mut answer).await.map_err(broken)?;
+    parse(&answer).ok_or_else(|| "the connection was closed without an answer".to_owned())
+}
+
+/// Tells a pod's answer from the API server's own, which says that it could not reach the pod.
+fn relayed(status: u16, body: String) -> Result<(u16, String), String> {
+    let of_the_server = status >= 500
+        && serde_json::from_str::<serde_json::Value>(&body)
+            .is_ok_and(|value| value["kind"] == "Status" && value["apiVersion"] == "v1");
+    if of_the_server { Err(body) } else { Ok((status, body)) }
 }
 
 /// An answer's status code and body.
@@ -182,6 +261,14 @@ fn parse(answer: &[u8]) -> Option<(u16, String)> {
     let (head, body) = text.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.get(..3)?.parse().ok()?;
     Some((status, body.to_owned()))
+}
+
+/// Thousandths of a core: `12345n`, `250m`, `2`.
+fn milli(text: &str) -> Option<f64> {
+    let units = [("n", 1e-6), ("u", 1e-3), ("m", 1.0)];
+    let unit = units.iter().find_map(|(unit, each)| Some((text.strip_suffix(unit)?, *each)));
+    let (number, each) = unit.unwrap_or((text, 1e3));
+    number.parse::<f64>().ok().map(|number| number * each)
 }
 
 /// A metric's value on a page of Prometheus' text format, summed over its labels.
@@ -221,6 +308,20 @@ mod tests {
         assert_eq!(total(page, "a"), Some(5.5));
         assert_eq!(total(page, "b"), Some(1.0));
         assert_eq!(total(page, "c"), None);
+    }
+
+    #[test]
+    fn cpu_is_read_in_the_units_of_metrics_servers() {
+        let all = ["1500000n", "2u", "250m", "2", "many"].map(milli);
+        assert_eq!(all, [Some(1.5), Some(0.002), Some(250.0), Some(2000.0), None]);
+    }
+
+    #[test]
+    fn an_answer_of_the_api_server_is_none_of_the_pod() {
+        let own = r#"{"kind":"Status","apiVersion":"v1","code":503,"message":"error trying to reach service"}"#;
+        assert!(relayed(503, own.to_owned()).is_err());
+        assert_eq!(relayed(503, "busy".to_owned()), Ok((503, "busy".to_owned())));
+        assert_eq!(relayed(200, own.to_owned()), Ok((200, own.to_owned())));
     }
 
     #[test]

@@ -16,6 +16,9 @@ use super::inject::{Made, MakeError, POLL, make};
 use super::observe::Workload;
 use super::report::{Event, Report, Stage, Verdict, ms};
 
+/// Tries of one look at the cluster.
+const MOST_LOOKS: usize = 3;
+
 /// Where and how an experiment runs.
 pub struct Options {
     /// The namespace of the workload.
@@ -98,6 +101,17 @@ pub async fn inject(
             Err(stop.verdict())
         }
     }
+}
+
+/// Looks again where a connection broke: that says nothing about the workload, and need not end an experiment.
+async fn again<T>(look: impl AsyncFn() -> Result<T, kube::Error>) -> Result<T, kube::Error> {
+    for _ in 1..MOST_LOOKS {
+        match look().await {
+            Err(kube::Error::Service(_) | kube::Error::HyperError(_)) => sleep(POLL).await,
+            other => return other,
+        }
+    }
+    look().await
 }
 
 /// Why an experiment ends early.
@@ -189,7 +203,7 @@ impl Life<'_> {
             sleep(POLL).await;
         }
         // Taken before anybody is told that it bites: what is done to it afterwards is seen.
-        let before = made.snapshot().await?;
+        let before = again(async || made.snapshot().await).await?;
         let bites = &self.experiment.bites;
         let view = self.wait_for(bites, &bites.iter().collect::<Vec<_>>(), Some(first)).await?;
         if view.is_err() {
@@ -207,7 +221,7 @@ impl Life<'_> {
         let mut looks = 0_u32;
         loop {
             self.no_cheat(made, before).await?;
-            let view = self.workload.view(&holds).await;
+            let view = again(async || self.workload.view(&holds).await).await;
             let broken = match &view {
                 Ok(view) => holds.iter().find_map(|check| check.holds(first, view).err()),
                 Err(_) => None,
@@ -231,7 +245,7 @@ impl Life<'_> {
 
     /// Whether the fault and the workload are still those that were there when it bit.
     async fn no_cheat(&self, made: &Made, before: &Snapshot) -> Result<(), Stop> {
-        let now = made.snapshot().await?;
+        let now = again(async || made.snapshot().await).await?;
         before.cheat(&now).map_or(Ok(()), |cheat| Err(Stop::Verdict(Verdict::Cheated(cheat))))
     }
 
@@ -272,7 +286,7 @@ impl Life<'_> {
     ) -> Result<Result<View, String>, Stop> {
         let deadline = Instant::now() + self.experiment.patience();
         loop {
-            let view = match self.workload.view(seen).await {
+            let view = match again(async || self.workload.view(seen).await).await {
                 Ok(view) => view,
                 Err(kube::Error::Api(error)) if error.code == 404 => {
                     return Ok(Err(format!("there is no Deployment {:?}", self.workload.name())));
