@@ -22,7 +22,7 @@ const JOBS: &str = "24";
 const FUZZ_CASES: &str = "500";
 /// The soak: seconds on an idle machine, and enough that what leaks at each pod shows.
 const SOAK: [&str; 8] =
-    ["--deployments", "3", "--replicas", "6", "--rollouts", "8", "--kill-every-ms", "400"];
+    ["--deployments", "3", "--replicas", "6", "--rollouts", "6", "--kill-every-ms", "400"];
 
 pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let mut build = bench.cargo(["build", "--quiet"]);
