@@ -9,7 +9,7 @@ use bench::{BenchResult, BookPage, Places, markdown, svg};
 fn what_the_book_shows_is_made_from_the_results_beside_it() {
     let root = Places::here().root;
     let mut shown = 0;
-    for bench in ["cluster", "engine", "loadgen", "simulation"] {
+    for bench in ["cluster", "engine", "loadgen", "router", "simulation"] {
         let page = BookPage::of(&root, bench);
         if !page.result.is_file() {
             continue;

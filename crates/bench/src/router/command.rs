@@ -41,22 +41,23 @@ impl Kind {
         })
     }
 
-    /// Starts it on this port, before these backends. `by_prefix` wants the policy that looks at prefixes, where there is one.
+    /// Starts it on the first of these ports, before these backends; some want a second one for their metrics. `by_prefix` wants the policy that looks at prefixes, where there is one.
     pub(super) fn task(
         self,
         program: &Path,
         dir: &Path,
-        port: u16,
+        [port, metrics]: [u16; 2],
         backends: &[String],
         by_prefix: bool,
     ) -> Result<Task, BenchError> {
         let task = Task::new(program, LIMIT);
-        let port = port.to_string();
+        let (port, metrics) = (port.to_string(), metrics.to_string());
         let urls = backends.iter().map(|backend| format!("http://{backend}"));
         let python = |module: &str| {
             let policy = if by_prefix { "cache_aware" } else { "round_robin" };
             let fixed = ["-m", module, "--host", "127.0.0.1", "--port", &port, "--policy", policy];
             let task = Task::new(program, LIMIT).args(fixed).args(["--log-level", "error"]);
+            let task = task.args(["--prometheus-port", &metrics]);
             task.args(["--worker-urls"]).args(urls.clone())
         };
         Ok(match self {

@@ -86,10 +86,11 @@ impl Contender for Router {
     }
 
     fn measure(&mut self, stop: &Stop) -> Result<Measured, BenchError> {
-        let port = free_port(&self.dir)?;
+        let ports = free_ports(&self.dir)?;
+        let port = ports[0];
         let by_prefix = self.what == What::LongPrompts;
         let backends = &self.backends.addresses;
-        let task = self.kind.task(&self.program, &self.dir, port, backends, by_prefix)?;
+        let task = self.kind.task(&self.program, &self.dir, ports, backends, by_prefix)?;
         let process = Process::start(&task.on_core(ROUTER_CORE))?;
         let url = format!("http://127.0.0.1:{port}");
         self.wait_until_it_answers(port, &url, stop)?;
@@ -236,8 +237,12 @@ impl Router {
     }
 }
 
-/// A port that was free a moment ago.
-fn free_port(dir: &std::path::Path) -> Result<u16, BenchError> {
-    let listener = TcpListener::bind("127.0.0.1:0").map_err(BenchError::io(dir))?;
-    Ok(listener.local_addr().map_err(BenchError::io(dir))?.port())
+/// Two ports that were free a moment ago.
+fn free_ports(dir: &std::path::Path) -> Result<[u16; 2], BenchError> {
+    let listen = || TcpListener::bind("127.0.0.1:0").map_err(BenchError::io(dir));
+    let (one, other) = (listen()?, listen()?);
+    let port = |listener: &TcpListener| {
+        listener.local_addr().map(|address| address.port()).map_err(BenchError::io(dir))
+    };
+    Ok([port(&one)?, port(&other)?])
 }
