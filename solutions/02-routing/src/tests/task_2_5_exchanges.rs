@@ -243,21 +243,34 @@ fn task_2_5_a_hedge_cuts_the_tail_for_a_few_attempts() {
     );
 }
 
-#[test]
-fn task_2_5_hedges_have_a_budget_when_all_get_slow() {
-    let mut rig =
-        Rig::new(4, Rules { hedges: Some(HedgeRules::default()), ..Rules::default() }, |_, now| {
-            if now > 4 * S {
-                Acts::Answers { first: 400, last: 500 }
-            } else {
-                Acts::Answers { first: 20, last: 120 }
-            }
-        });
+/// One of four is always slow, so that a quarter of all would like a hedge. Those that win one never learn how slow it is.
+fn one_is_slow(budget: BudgetRules) -> Rig {
+    let hedges = Some(HedgeRules { budget, ..HedgeRules::default() });
+    let mut rig = Rig::new(4, Rules { hedges, ..Rules::default() }, |endpoint, now| {
+        let slow = endpoint == EndpointId(0) && now > S;
+        let first = if slow { 3000 } else { 20 };
+        Acts::Answers { first, last: first + 100 }
+    });
     rig.ask_every(ms(10), 1000);
     rig.run();
-    all_answered("all get slow", &rig);
+    all_answered("one of four is slow", &rig);
+    rig
+}
+
+#[test]
+fn task_2_5_hedges_have_a_budget() {
+    let rig = one_is_slow(BudgetRules { ratio: 0.05, min_per_s: 0.5, window: 10 * S });
     let extra = rig.attempts() - 1000;
-    expect("hedges for 1000 requests", extra <= 50 + 10, "a twentieth and a few", extra);
+    expect("hedges for 1000 requests", extra <= 50 + 7, "a twentieth and a few", extra);
+    expect("hedges for 1000 requests", extra >= 20, "some", extra);
+}
+
+#[test]
+fn task_2_5_who_loses_to_a_hedge_is_not_blamed() {
+    let rig = one_is_slow(BudgetRules { ratio: 1.0, min_per_s: 10.0, window: 10 * S });
+    let extra = rig.attempts() - 1000;
+    expect("the check itself", extra >= 100, "many hedges", extra);
+    expect_eq("ejections of an endpoint that is only slow", 0, rig.counts().ejections);
 }
 
 #[test]
@@ -306,6 +319,13 @@ fn task_2_5_nobody_works_for_a_client_that_is_gone() {
         expect("its attempts", all, "all hung up on", format!("{:?}", seen.attempts));
     }
     expect_eq("ejections", 0, rig.counts().ejections);
+
+    let mut rig = Rig::new(2, Rules::default(), |_, _| Acts::Hangs);
+    for at in 0..40 {
+        rig.ask(S + ms(at), Ask { leaves: Some(ms(100)), ..Ask::default() });
+    }
+    rig.run();
+    expect_eq("40 clients that leave: ejections", 0, rig.counts().ejections);
 }
 
 #[test]
