@@ -12,6 +12,7 @@ use crate::client::Client;
 use crate::limits::MAX_ATTEMPTS;
 use crate::relay::Relay;
 use crate::request::Head;
+use crate::traces::{Routed, Told};
 use crate::worker::Worker;
 
 /// A request that is forwarded. Dropping it before its end is the client's going.
@@ -32,6 +33,8 @@ pub(crate) struct Forward<'a> {
     moved: Duration,
     /// Whether it waits in a queue.
     waits: bool,
+    /// What its span will say.
+    told: Told,
     end: Option<End>,
     orders: Orders,
 }
@@ -71,6 +74,7 @@ impl<'a> Forward<'a> {
             wake_at: None,
             moved: since,
             waits: true,
+            told: Told::default(),
             end: None,
             orders: Orders::default(),
         }
@@ -278,6 +282,8 @@ impl<'a> Forward<'a> {
             self.on_later_failure(attempt);
             return;
         };
+        self.told.attempts += 1;
+        self.told.endpoint = Some(endpoint.address);
         let (now, timeout) = (shared.now(), shared.limits.connect_timeout);
         self.attempts.push(Running::start(attempt, endpoint, &self.worker.pool, now, timeout));
     }
@@ -307,6 +313,7 @@ impl<'a> Forward<'a> {
         let metrics = &self.worker.shared.metrics;
         metrics.answered(head.status);
         self.moved = self.worker.shared.now();
+        (self.told.status, self.told.first_byte) = (head.status, Some(self.moved));
         metrics.first_byte(self.moved.saturating_sub(self.since));
     }
 
@@ -316,6 +323,7 @@ impl<'a> Forward<'a> {
         }
         self.moved = self.worker.shared.now();
         self.worker.shared.metrics.answered(answer.status);
+        self.told.status = answer.status;
         let keep_alive = self.head.keep_alive && !self.worker.shared.is_draining();
         answer.write(self.client.out(), keep_alive, self.head.is_head);
         self.end = Some(if keep_alive { End::KeepAlive } else { End::Close });
@@ -324,6 +332,7 @@ impl<'a> Forward<'a> {
     fn cut_off(&mut self, reason: Reason) {
         self.attempts.clear();
         self.worker.shared.metrics.was_cut_off();
+        self.told.cut_off = true;
         let Some((_, relay)) = &mut self.relay else {
             self.end = Some(End::Abort);
             return;
@@ -346,5 +355,9 @@ impl Drop for Forward<'_> {
             shared.on(self.key, &self.about, Event::ClientGone, &mut self.orders);
         }
         self.worker.shared.close(self.key);
+        if let (Some(traces), Some(place)) = (&self.worker.shared.traces, self.head.place) {
+            let to = self.worker.shared.now();
+            traces.finished(Routed { place, from: self.since, to, told: self.told });
+        }
     }
 }

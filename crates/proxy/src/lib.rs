@@ -19,6 +19,7 @@ mod request;
 mod response;
 mod server;
 mod shared;
+mod traces;
 mod watch;
 mod worker;
 
@@ -29,7 +30,8 @@ pub use facts::Facts;
 pub use limits::Limits;
 pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER};
 pub use server::{Membership, Router, Settings};
-pub use watch::{Reading, Watching};
+pub use traces::Tracing;
+pub use watch::{Reading, Watching, signals};
 
 /// Why a router does not serve.
 #[derive(Debug, thiserror::Error)]

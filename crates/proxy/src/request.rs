@@ -8,8 +8,12 @@
 use std::ops::Range;
 use std::time::Duration;
 
+use otlp::RandomIds;
+use protocol::traceparent::{self, TraceParent};
+
 use crate::chunked::Chunks;
 use crate::limits::{KEPT_CAPACITY, MAX_HEADERS, MAX_REQUEST_HEAD};
+use crate::traces::Place;
 
 /// Which queue a request waits in: the header of the Gateway API's inference extension.
 pub const TENANT_HEADER: &str = "x-gateway-inference-fairness-id";
@@ -67,6 +71,8 @@ pub(crate) struct Head {
     pub(crate) tenant: String,
     pub(crate) session: Option<String>,
     pub(crate) patience: Option<Duration>,
+    /// Where it is in a trace; `None` where nobody records it.
+    pub(crate) place: Option<Place>,
 }
 
 /// How far a request was read.
@@ -101,6 +107,8 @@ pub(crate) struct Reader {
     /// Whether the client waits before it sends the body.
     expects: bool,
     head: Option<Head>,
+    /// Where spans get their names from; `None` where nobody asked for traces.
+    ids: Option<RandomIds>,
 }
 
 impl Reader {
@@ -113,7 +121,14 @@ impl Reader {
             body: 0..0,
             expects: false,
             head: None,
+            ids: None,
         }
+    }
+
+    /// Gives each request a span of its own, below its caller's.
+    pub(crate) fn with_traces(mut self) -> Self {
+        self.ids = Some(RandomIds::default());
+        self
     }
 
     /// Whether nothing has come of the next request.
@@ -254,6 +269,7 @@ impl Reader {
         {
             return Err(BadRequest::BodyTooLarge { limit: self.max_body });
         }
+        let place = self.ids.as_mut().and_then(|ids| Place::below(fields.caller, ids));
         let message = &mut self.message;
         message.clear();
         message.reserve(length + 64);
@@ -261,9 +277,13 @@ impl Reader {
             message.extend_from_slice(part);
         }
         for header in request.headers.iter() {
-            if !is_ours(header.name) && !fields.is_named_by_connection(header.name) {
+            let replaced = place.is_some() && is(header, traceparent::HEADER);
+            if !is_ours(header.name) && !fields.is_named_by_connection(header.name) && !replaced {
                 push_field(message, header.name, header.value);
             }
+        }
+        if let Some(place) = place {
+            push_field(message, traceparent::HEADER, place.own.to_string().as_bytes());
         }
         match framing {
             Framing::None => {}
@@ -292,6 +312,7 @@ impl Reader {
             tenant: fields.tenant.to_owned(),
             session: fields.session.map(str::to_owned),
             patience: fields.patience,
+            place,
         });
         Ok(Some(length))
     }
@@ -331,6 +352,7 @@ struct Fields<'a> {
     tenant: &'a str,
     session: Option<&'a str>,
     patience: Option<Duration>,
+    caller: Option<TraceParent>,
 }
 
 impl<'a> Fields<'a> {
@@ -343,6 +365,7 @@ impl<'a> Fields<'a> {
             tenant: "",
             session: None,
             patience: None,
+            caller: None,
         };
         let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
         for header in headers.iter() {
@@ -355,6 +378,9 @@ impl<'a> Fields<'a> {
                         return Err(BadRequest::Expectation);
                     }
                     fields.wants_continue = true;
+                }
+                11 if is(header, traceparent::HEADER) => {
+                    fields.caller = TraceParent::parse(value());
                 }
                 10 if is(header, "connection") => fields.connection(value(), version),
                 12 if is(header, SESSION_HEADER) => fields.session = Some(value()),

@@ -16,6 +16,7 @@ use crate::ProxyError;
 use crate::limits::{Limits, MAX_IDLE_TIME};
 use crate::pool::Pool;
 use crate::shared::Shared;
+use crate::traces::{self, Tracing};
 use crate::watch::{Watching, look};
 use crate::worker::Worker;
 
@@ -39,6 +40,8 @@ pub struct Settings {
     pub drain_delay: Duration,
     /// How long requests may take after that.
     pub drain_timeout: Duration,
+    /// Where spans go; `None` where nobody asked for them.
+    pub tracing: Option<Tracing>,
 }
 
 impl Settings {
@@ -52,6 +55,7 @@ impl Settings {
             watching: Watching::default(),
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
+            tracing: None,
         }
     }
 }
@@ -82,7 +86,7 @@ impl Router {
     /// Listens, and looks at the endpoints for the first time when it runs.
     ///
     /// # Errors
-    /// [`ProxyError::Listen`].
+    /// [`ProxyError::Listen`]; [`ProxyError::Thread`] where traces are asked for and there is no thread for them.
     pub fn bind(settings: Settings, dispatch: Box<dyn Dispatch>) -> Result<Self, ProxyError> {
         let mut address = settings.listen;
         let mut listeners = Vec::new();
@@ -93,7 +97,9 @@ impl Router {
                 listener.local_addr().map_err(|cause| ProxyError::Listen { address, cause })?;
             listeners.push(listener);
         }
-        let shared = Arc::new(Shared::new(dispatch, settings.limits));
+        let traces = settings.tracing.as_ref().map(traces::start).transpose();
+        let traces = traces.map_err(ProxyError::Thread)?;
+        let shared = Arc::new(Shared::new(dispatch, settings.limits, traces));
         let (members, _) = watch::channel(Vec::new());
         Ok(Self { shared, listeners, address, settings, members })
     }
@@ -159,6 +165,9 @@ impl Router {
         .await;
         self.shared.refuse();
         watcher.abort();
+        if let Some(traces) = &self.shared.traces {
+            traces.flush();
+        }
         Ok(())
     }
 }

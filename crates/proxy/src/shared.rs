@@ -7,12 +7,14 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashMap;
+use otlp::Exporter;
 use routing::{Arrival, Counts, Dispatch, EndpointId, Event, Orders, RequestKey, Scrape};
 use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::traces::Routed;
 
 /// One replica of a model server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     /// What `Dispatch::reads_prompt` says.
     pub(crate) reads_prompt: bool,
+    /// `None` where nobody asked for traces.
+    pub(crate) traces: Option<Exporter<Routed>>,
 }
 
 struct Core {
@@ -54,7 +58,11 @@ struct Endpoints {
 }
 
 impl Shared {
-    pub(crate) fn new(dispatch: Box<dyn Dispatch>, limits: Limits) -> Self {
+    pub(crate) fn new(
+        dispatch: Box<dyn Dispatch>,
+        limits: Limits,
+        traces: Option<Exporter<Routed>>,
+    ) -> Self {
         Self {
             limits,
             metrics: Metrics::new(),
@@ -64,6 +72,7 @@ impl Shared {
             endpoints: RwLock::default(),
             next_id: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            traces,
         }
     }
 

@@ -73,6 +73,12 @@ pub(crate) async fn look(shared: &Arc<Shared>, members: &[Arc<Endpoint>], watchi
     shared.set_ready(&ready);
 }
 
+/// The load that an endpoint tells of when it is asked; `None` where it does not answer, or does not say.
+pub async fn signals(address: SocketAddr, watching: &Watching) -> Option<Signals> {
+    let (status, page) = get(address, &watching.metrics, watching.timeout).await?;
+    (watching.reading)(&page).filter(|_| status == 200)
+}
+
 /// A page, on a connection of its own.
 async fn get(address: SocketAddr, path: &str, limit: Duration) -> Option<(u16, String)> {
     let page = async {

@@ -56,6 +56,9 @@ impl Worker {
 
     async fn requests(&self, mut client: Client) {
         let mut reader = Reader::new(self.shared.limits.max_body);
+        if self.shared.traces.is_some() {
+            reader = reader.with_traces();
+        }
         loop {
             match self.read(&mut client, &mut reader).await {
                 Ok(true) => {}
@@ -199,11 +202,19 @@ impl Worker {
             "/ready" | "/readyz" if head.is_get || head.is_head => Some(self.readiness()),
             "/metrics" if head.is_get || head.is_head => Some(Answer {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
-                ..Answer::text(200, &self.shared.metrics.page(&self.shared.counts()))
+                ..Answer::text(200, &self.page())
             }),
             _ if is_forwarded(path) => None,
             _ => Some(Answer::error(404, "There is nothing at this path.")),
         }
+    }
+
+    fn page(&self) -> String {
+        let mut page = self.shared.metrics.page(&self.shared.counts());
+        for family in self.shared.traces.iter().flat_map(otlp::Exporter::families) {
+            page.push_str(&family.to_string());
+        }
+        page
     }
 
     fn readiness(&self) -> Answer {

@@ -29,7 +29,6 @@ mod stop;
 mod telemetry;
 mod tgi_metrics;
 mod tokens;
-mod traces;
 
 pub use args::{Config, ServeArgs};
 pub use error::ServeError;

@@ -1,21 +1,15 @@
-//! From a request's timeline to spans, as OTLP's JSON has them. Pure.
+//! From a request's timeline to spans. Pure.
 //!
 //! One span a request, with vLLM's name and attributes, and one under it for each stretch of a phase: a preempted
 //! request waits, and is computed, more than once.
-//! Source: <https://opentelemetry.io/docs/specs/otlp/#json-protobuf-encoding>, `vllm/tracing/utils.py` of 0.32.
+//! Source: `vllm/tracing/utils.py` of 0.32.
 
 use std::time::Duration;
 
+use otlp::attribute::{number, seconds, text};
+use otlp::{Attribute, Ids, Kind, Span};
 use protocol::traceparent::TraceParent;
-use serde_json::{Value, json};
 use serving::{EventKind, FinishReason, RequestSummary, Timeline};
-
-/// OTLP's `SPAN_KIND_INTERNAL` and `SPAN_KIND_SERVER`.
-const INTERNAL: u8 = 1;
-const SERVER: u8 = 2;
-
-/// OTLP's `STATUS_CODE_ERROR`.
-const ERROR: u8 = 2;
 
 /// A request that ended, or one choice of it.
 #[derive(Debug, Clone)]
@@ -67,71 +61,46 @@ pub(crate) fn stretches(timeline: &Timeline) -> Vec<Stretch> {
 /// What all spans of a server have in common.
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
-    pub(crate) service: String,
     pub(crate) model: String,
     /// When the server's clock was zero, since 1970.
     pub(crate) epoch: Duration,
 }
 
-/// Two sources of ids, so that tests know them.
-pub(crate) trait Ids {
-    fn trace_id(&mut self) -> u128;
-    fn span_id(&mut self) -> u64;
-}
-
 impl Source {
-    /// The body of one export.
-    pub(crate) fn body(&self, requests: &[Finished], ids: &mut impl Ids) -> Value {
-        let spans: Vec<Value> =
-            requests.iter().flat_map(|finished| self.spans(finished, ids)).collect();
-        let version = env!("CARGO_PKG_VERSION");
-        json!({"resourceSpans": [{
-            "resource": {"attributes": [
-                text("service.name", &self.service),
-                text("service.version", version),
-            ]},
-            "scopeSpans": [{"scope": {"name": "llm-systems-lab", "version": version}, "spans": spans}],
-        }]})
-    }
-
-    fn spans(&self, finished: &Finished, ids: &mut impl Ids) -> Vec<Value> {
+    /// The spans of one request, or of one choice of it.
+    pub(crate) fn spans(&self, finished: &Finished, ids: &mut impl Ids) -> Vec<Span> {
         let Finished { timeline, summary, parent, .. } = finished;
         let events = timeline.events();
         let Some((first, last)) = events.first().zip(events.last()) else { return Vec::new() };
         let trace_id = parent.map_or_else(|| ids.trace_id(), |parent| parent.trace_id);
-        let root_id = ids.span_id();
-        let mut root = json!({
-            "traceId": format!("{trace_id:032x}"),
-            "spanId": format!("{root_id:016x}"),
-            "name": "llm_request",
-            "kind": SERVER,
-            "startTimeUnixNano": self.nanos(first.at),
-            "endTimeUnixNano": self.nanos(last.at),
-            "attributes": self.attributes(finished),
-        });
-        if let Some(parent) = parent {
-            root["parentSpanId"] = json!(format!("{:016x}", parent.span_id));
-        }
-        if matches!(summary.finish, FinishReason::Error) {
-            root["status"] = json!({"code": ERROR, "message": "the engine failed"});
-        }
-        let mut spans = vec![root];
-        for Stretch { name, from, to } in stretches(timeline) {
-            spans.push(json!({
-                "traceId": format!("{trace_id:032x}"),
-                "spanId": format!("{:016x}", ids.span_id()),
-                "parentSpanId": format!("{root_id:016x}"),
-                "name": name,
-                "kind": INTERNAL,
-                "startTimeUnixNano": self.nanos(from),
-                "endTimeUnixNano": self.nanos(to),
-                "attributes": [],
-            }));
-        }
-        spans
+        let failed = matches!(summary.finish, FinishReason::Error);
+        let root = Span {
+            trace_id,
+            id: ids.span_id(),
+            parent: parent.map(|parent| parent.span_id),
+            name: "llm_request",
+            kind: Kind::Server,
+            from: self.epoch + first.at,
+            to: self.epoch + last.at,
+            attributes: self.attributes(finished),
+            error: failed.then_some("the engine failed"),
+        };
+        let part = |Stretch { name, from, to }: Stretch| Span {
+            id: ids.span_id(),
+            parent: Some(root.id),
+            name,
+            kind: Kind::Internal,
+            from: self.epoch + from,
+            to: self.epoch + to,
+            attributes: Vec::new(),
+            error: None,
+            trace_id,
+        };
+        let parts: Vec<Span> = stretches(timeline).into_iter().map(part).collect();
+        std::iter::once(root).chain(parts).collect()
     }
 
-    fn attributes(&self, finished: &Finished) -> Vec<Value> {
+    fn attributes(&self, finished: &Finished) -> Vec<Attribute> {
         let Finished { id, choice, timeline, summary, .. } = finished;
         let events = timeline.events();
         let sum = |name: &str| -> f64 {
@@ -164,23 +133,6 @@ impl Source {
         );
         attributes
     }
-
-    /// 64-bit numbers are texts in OTLP's JSON.
-    fn nanos(&self, at: Duration) -> String {
-        (self.epoch + at).as_nanos().to_string()
-    }
-}
-
-fn text(key: &str, value: &str) -> Value {
-    json!({"key": key, "value": {"stringValue": value}})
-}
-
-fn number(key: &str, value: usize) -> Value {
-    json!({"key": key, "value": {"intValue": value.to_string()}})
-}
-
-fn seconds(key: &str, value: f64) -> Value {
-    json!({"key": key, "value": {"doubleValue": value}})
 }
 
 #[cfg(test)]

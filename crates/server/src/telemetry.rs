@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use otlp::Exporter;
 use protocol::timelines::{RequestTimeline, TimelineEvent, TimelineKind, Timelines};
 use protocol::traceparent::TraceParent;
 use serving::{Event, EventKind, Load, Recorder, RequestSummary, StepReport, Timeline};
@@ -19,7 +20,6 @@ use crate::own_metrics::OwnMetrics;
 use crate::process;
 use crate::spans::{Finished, Source};
 use crate::tgi_metrics::TgiMetrics;
-use crate::traces::Traces;
 
 /// `service.name` where `OTEL_SERVICE_NAME` does not say.
 const SERVICE: &str = "llm-systems-lab";
@@ -37,7 +37,7 @@ pub(crate) struct Telemetry {
     /// `None` where nobody asked for it.
     tgi: Option<TgiMetrics>,
     /// `None` where nobody asked for it.
-    traces: Option<Traces>,
+    traces: Option<Exporter<Finished>>,
     /// `None` where nobody asked for it.
     recent: Option<Mutex<VecDeque<RequestTimeline>>>,
 }
@@ -48,10 +48,10 @@ impl Telemetry {
     /// # Errors
     /// Where traces are asked for and the system has no thread for them.
     pub(crate) fn new(recorder: Box<dyn Recorder>, config: &Config) -> std::io::Result<Self> {
-        let source = || Source {
-            service: std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| SERVICE.to_owned()),
-            model: config.served_model_name.clone(),
-            epoch: unix_now(),
+        let source = Source { model: config.served_model_name.clone(), epoch: unix_now() };
+        let service = std::env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| SERVICE.to_owned());
+        let start = |endpoint: &str| {
+            Exporter::start(endpoint, &service, move |one, ids| source.spans(one, ids))
         };
         let traces = config.otlp_traces_endpoint.as_deref();
         Ok(Self {
@@ -60,7 +60,7 @@ impl Telemetry {
             recorder: Mutex::new(recorder),
             broken: OnceLock::new(),
             tgi: config.tgi_metrics.then(TgiMetrics::new),
-            traces: traces.map(|endpoint| Traces::start(endpoint, source())).transpose()?,
+            traces: traces.map(start).transpose()?,
             recent: config.debug_timelines.then(Mutex::default),
         })
     }
@@ -74,7 +74,9 @@ impl Telemetry {
         of: &Timeline,
         summary: &RequestSummary,
     ) {
-        if let Some(traces) = &self.traces {
+        // A caller that does not record has no use for our part.
+        let recorded = parent.is_none_or(|parent| parent.sampled);
+        if let Some(traces) = self.traces.as_ref().filter(|_| recorded) {
             let (id, timeline, summary) = (id.to_owned(), of.clone(), summary.clone());
             traces.finished(Finished { id, choice, timeline, summary, parent });
         }
@@ -112,7 +114,7 @@ impl Telemetry {
         let mut page = String::new();
         let own = self.own.families().into_iter().chain(process::families(self.started_s));
         let own = own.chain(self.tgi.iter().flat_map(TgiMetrics::families));
-        let own = own.chain(self.traces.iter().flat_map(Traces::families));
+        let own = own.chain(self.traces.iter().flat_map(Exporter::families));
         for family in families.into_iter().chain(own) {
             write!(page, "{family}").map_err(|error| error.to_string())?;
         }
@@ -121,7 +123,7 @@ impl Telemetry {
 
     /// Sends what was recorded and not sent yet.
     pub(crate) fn flush(&self) {
-        self.traces.iter().for_each(Traces::flush);
+        self.traces.iter().for_each(Exporter::flush);
     }
 
     /// Recent timelines, oldest first; `None` where nobody asked to keep them.

@@ -177,3 +177,37 @@ proptest! {
         }
     }
 }
+
+/// The value of the one `traceparent` in a message.
+fn traceparent(reader: &Reader) -> protocol::traceparent::TraceParent {
+    let message = String::from_utf8_lossy(reader.message()).into_owned();
+    let values: Vec<&str> =
+        message.lines().filter_map(|line| line.strip_prefix("traceparent: ")).collect();
+    assert_eq!(values.len(), 1, "{message}");
+    protocol::traceparent::TraceParent::parse(values[0]).unwrap()
+}
+
+#[test]
+fn an_endpoint_hears_of_the_routers_span_and_not_of_the_clients() {
+    let mut reader = Reader::new(1000).with_traces();
+    let request = "GET /v1/models HTTP/1.1\r\nHost: h\r\nTraceparent: \
+                   00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
+    let read = reader.feed(&mut request.as_bytes().to_vec());
+    assert_eq!(read, Ok(Read::Complete));
+    let sent = traceparent(&reader);
+    assert_eq!(sent.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
+    assert_ne!(sent.span_id, 0xb7ad_6b71_6920_3331);
+    let place = reader.head().unwrap().place.unwrap();
+    assert_eq!((place.own, place.parent), (sent, Some(0xb7ad_6b71_6920_3331)));
+}
+
+#[test]
+fn a_header_goes_on_as_it_is_where_nobody_records() {
+    let request = "GET /v1/models HTTP/1.1\r\nHost: h\r\ntraceparent: \
+                   00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n\r\n";
+    for mut reader in [Reader::new(1000), Reader::new(1000).with_traces()] {
+        assert_eq!(reader.feed(&mut request.as_bytes().to_vec()), Ok(Read::Complete));
+        assert_eq!(traceparent(&reader).span_id, 0xb7ad_6b71_6920_3331);
+        assert_eq!(reader.head().unwrap().place, None);
+    }
+}

@@ -1,9 +1,8 @@
-//! Sends spans to a collector: OTLP over HTTP, as JSON, from a thread of its own.
+//! The thread that sends, and the way to it.
 //!
 //! Requests never wait for it. What does not fit into its queue is dropped and counted; so is what a collector does not
 //! take.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -11,70 +10,80 @@ use std::time::{Duration, Instant};
 
 use protocol::exposition::{MetricFamily, MetricKind};
 
-use crate::spans::{Finished, Ids, Source};
+use crate::{RandomIds, Span, body};
 
-/// Ended requests that may wait to be exported.
+/// What has ended and may wait to be exported.
 const QUEUE: usize = 2048;
-/// Requests in one export.
+/// Of that, in one export.
 const BATCH: usize = 256;
-/// How long a request waits for company.
+/// How long one waits for company.
 const LINGER: Duration = Duration::from_millis(500);
 /// What a collector gets to answer.
 const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the last export gets when the server ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
-enum Message {
-    Finished(Box<Finished>),
+enum Message<T> {
+    Finished(Box<T>),
     /// Export what there is, then say so.
     Flush(SyncSender<()>),
 }
 
 /// The way to the exporter.
 #[derive(Debug)]
-pub(crate) struct Traces {
-    queue: SyncSender<Message>,
+pub struct Exporter<T> {
+    queue: SyncSender<Message<T>>,
     dropped: Arc<AtomicU64>,
     exported: Arc<AtomicU64>,
 }
 
-impl Traces {
-    /// Starts the exporter.
-    pub(crate) fn start(endpoint: &str, source: Source) -> std::io::Result<Self> {
+// === impl Exporter ===
+
+impl<T: Send + 'static> Exporter<T> {
+    /// Starts the exporter's thread. `endpoint` is the collector's full address, `/v1/traces` included; `spans` makes spans of what was
+    /// handed over.
+    ///
+    /// # Errors
+    /// Where there can be no thread.
+    pub fn start(
+        endpoint: &str,
+        service: &str,
+        spans: impl Fn(&T, &mut RandomIds) -> Vec<Span> + Send + 'static,
+    ) -> std::io::Result<Self> {
         let (queue, inbox) = sync_channel(QUEUE);
         let (dropped, exported) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-        let exporter = Exporter {
+        let sending = Sending {
             endpoint: endpoint.to_owned(),
-            source,
+            service: service.to_owned(),
             inbox,
             dropped: Arc::clone(&dropped),
             exported: Arc::clone(&exported),
             ids: RandomIds::default(),
+            spans,
         };
         let thread = std::thread::Builder::new().name("otlp".to_owned());
-        thread.spawn(move || exporter.run())?;
+        thread.spawn(move || sending.run())?;
         Ok(Self { queue, dropped, exported })
     }
 
-    /// Hands over an ended request, unless its caller does not record.
-    pub(crate) fn finished(&self, finished: Finished) {
-        if finished.parent.is_some_and(|parent| !parent.sampled) {
-            return;
-        }
+    /// Hands something over that has ended.
+    pub fn finished(&self, finished: T) {
         if self.queue.try_send(Message::Finished(Box::new(finished))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Waits until all that was handed over is exported, but not for ever.
-    pub(crate) fn flush(&self) {
+    pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
         if self.queue.try_send(Message::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 
-    pub(crate) fn families(&self) -> Vec<MetricFamily> {
+    /// What became of it, for a metrics page.
+    #[must_use]
+    pub fn families(&self) -> Vec<MetricFamily> {
         let counter = |name: &str, help: &str, value: &AtomicU64| {
             let (name, help, kind) = (name.to_owned(), help.to_owned(), MetricKind::Counter);
             let mut family = MetricFamily { name, help, kind, samples: Vec::new() };
@@ -96,16 +105,17 @@ impl Traces {
     }
 }
 
-struct Exporter {
+struct Sending<T, F> {
     endpoint: String,
-    source: Source,
-    inbox: Receiver<Message>,
+    service: String,
+    inbox: Receiver<Message<T>>,
     dropped: Arc<AtomicU64>,
     exported: Arc<AtomicU64>,
     ids: RandomIds,
+    spans: F,
 }
 
-impl Exporter {
+impl<T, F: Fn(&T, &mut RandomIds) -> Vec<Span>> Sending<T, F> {
     /// Until nobody can hand anything over any more.
     fn run(mut self) {
         let agent: ureq::Agent =
@@ -122,7 +132,7 @@ impl Exporter {
     }
 
     /// A batch: full, lingered for long enough, or wanted now.
-    fn gather(&self, first: Message) -> (Vec<Finished>, Option<SyncSender<()>>) {
+    fn gather(&self, first: Message<T>) -> (Vec<T>, Option<SyncSender<()>>) {
         let until = Instant::now() + LINGER;
         let (mut batch, mut next) = (Vec::new(), Ok(first));
         loop {
@@ -140,8 +150,10 @@ impl Exporter {
         }
     }
 
-    fn export(&mut self, agent: &ureq::Agent, batch: &[Finished]) {
-        let body = self.source.body(batch, &mut self.ids);
+    fn export(&mut self, agent: &ureq::Agent, batch: &[T]) {
+        let spans: Vec<Span> =
+            batch.iter().flat_map(|finished| (self.spans)(finished, &mut self.ids)).collect();
+        let body = body(&self.service, &spans);
         let sent = agent.post(&self.endpoint).send_json(&body);
         let count = batch.len() as u64;
         match sent {
@@ -151,24 +163,5 @@ impl Exporter {
                 self.dropped.fetch_add(count, Ordering::Relaxed)
             }
         };
-    }
-}
-
-/// Ids from the hasher's random keys.
-#[derive(Default)]
-struct RandomIds {
-    keys: RandomState,
-    count: u64,
-}
-
-impl Ids for RandomIds {
-    fn trace_id(&mut self) -> u128 {
-        u128::from(self.span_id()) << 64 | u128::from(self.span_id())
-    }
-
-    fn span_id(&mut self) -> u64 {
-        self.count += 1;
-        // Zero is no id.
-        self.keys.hash_one(self.count).max(1)
     }
 }
