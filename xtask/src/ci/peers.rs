@@ -30,6 +30,14 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     let mut command = bench.cargo(["test"]);
     command.args(bench.tested("deploy", &[])).args(["--test", "observe", "--"]);
     command.args(["--ignored", "peer_"]);
+    let rules = ok(bench, command)?;
+    if !matches!(rules, Outcome::Passed) {
+        return Ok(rules);
+    }
+    // Its router and two engines, under a collector and a Prometheus that scrapes them.
+    let mut command = bench.cargo(["test"]);
+    command.args(bench.tested("sol02-routing", &["--features", "live"]));
+    command.args(["--test", "observed", "--", "--ignored", "peer_"]);
     ok(bench, command)
 }
 

@@ -9,8 +9,10 @@ use lab02_routing::policies::PolicyKind;
 use lab02_routing::{
     BudgetRules, Dispatcher, ExchangeRules, HedgeRules, OutlierRules, Rules, load,
 };
-use proxy::{Limits, Settings, Watching};
-use routing::{Direct, Dispatch};
+use proxy::{Limits, Settings, Tracing, Watching};
+use routing::{Direct, Dispatch, Policy};
+
+use crate::kubernetes::Kubernetes;
 
 /// Routes OpenAI requests to model servers.
 #[derive(Debug, Parser)]
@@ -20,6 +22,8 @@ use routing::{Direct, Dispatch};
   lab02-router --endpoints http://127.0.0.1:8001,http://127.0.0.1:8002
   lab02-router --endpoints ... --policy p2c --hedge
   lab02-router --endpoints ... --max-in-flight 32 --max-queue 256
+  lab02-router --service default/engine --policy prefix
+  lab02-router --picker 0.0.0.0:9002 --pool default/app=engine --policy prefix
 
 Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
 (x-gateway-inference-fairness-id), which conversation it is (x-session-id), and how long they want to wait
@@ -27,7 +31,7 @@ Serves /v1/* and what else clients may ask of a model server, /health, /ready an
 )]
 pub(crate) struct Args {
     /// Model servers, separated by commas
-    #[arg(long, value_name = "URL", value_delimiter = ',', required = true)]
+    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool"])]
     endpoints: Vec<String>,
     /// Who gets a request: round-robin, least-request, p2c, load, prefix or combined
     #[arg(long, value_name = "POLICY", default_value = "round-robin")]
@@ -103,6 +107,14 @@ pub(crate) struct Args {
     /// And how long those that are here may take then
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = humantime::parse_duration)]
     drain_timeout: Duration,
+    /// Where to send OpenTelemetry traces: OTLP over HTTP as JSON, e.g. http://jaeger:4318/v1/traces
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")]
+    otlp_traces_endpoint: Option<String>,
+    /// What this router is called in a trace
+    #[arg(long, value_name = "NAME", env = "OTEL_SERVICE_NAME", default_value = "router")]
+    service_name: String,
+    #[command(flatten)]
+    pub(crate) kubernetes: Kubernetes,
     /// End when standard input closes
     #[arg(long, hide = true)]
     pub(crate) exit_with_parent: bool,
@@ -131,17 +143,26 @@ impl Args {
             },
             drain_delay: self.drain_delay,
             drain_timeout: self.drain_timeout,
+            tracing: self
+                .otlp_traces_endpoint
+                .clone()
+                .map(|endpoint| Tracing { endpoint, service: self.service_name.clone() }),
         }
     }
 
     /// Who decides.
     pub(crate) fn dispatch(&self) -> Box<dyn Dispatch> {
-        let limits = load::Limits::for_scrapes_every(self.watch_every);
-        let policy = self.policy.build(limits, self.seed);
+        let policy = self.policy();
         if self.direct {
             return Box::new(Direct::new(policy));
         }
         Box::new(Dispatcher::new(policy, self.rules()))
+    }
+
+    /// Who chooses.
+    pub(crate) fn policy(&self) -> Box<dyn Policy> {
+        let limits = load::Limits::for_scrapes_every(self.watch_every);
+        self.policy.build(limits, self.seed)
     }
 
     fn rules(&self) -> Rules {

@@ -1,6 +1,8 @@
 //! The router as a process: this lab's policies and rules behind the course's data plane.
 
 mod args;
+mod kubernetes;
+mod picker;
 
 use std::process::ExitCode;
 
@@ -23,25 +25,41 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<()> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
+    if let Some(listen) = args.kubernetes.picker {
+        return runtime.block_on(async {
+            let ended = ended(args.exit_with_parent)?;
+            let watching = args.settings().watching;
+            picker::serve(listen, &args.kubernetes, args.policy(), watching, ended).await
+        });
+    }
     let endpoints = args.endpoints()?;
     let router = Router::bind(args.settings(), args.dispatch())?;
-    router.membership().set(endpoints);
-    let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     runtime.block_on(async {
-        let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
-        let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+        if args.kubernetes.is_asked() {
+            let (wanted, zone) = (args.kubernetes.wanted(), args.kubernetes.zone.clone());
+            let events = args.kubernetes.watch().await?;
+            tokio::spawn(kubernetes::follow(events, wanted, zone, router.membership()));
+        } else {
+            router.membership().set(endpoints);
+        }
+        let ended = ended(args.exit_with_parent)?;
         println!("listening on http://{}", router.address());
-        let parent = parent_gone(args.exit_with_parent);
-        router
-            .run(async {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                    () = parent => {}
-                }
-            })
-            .await?;
+        router.run(ended).await?;
         Ok(())
+    })
+}
+
+/// Ready when somebody wants an end.
+fn ended(with_parent: bool) -> Result<impl Future<Output = ()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("no signal handler")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("no signal handler")?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+            () = parent_gone(with_parent) => {}
+        }
     })
 }
 
