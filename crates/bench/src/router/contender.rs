@@ -75,8 +75,11 @@ struct Seen {
 
 impl Seen {
     /// A latency in milliseconds.
-    fn latency(&self, name: &str, figure: &str) -> Option<f64> {
-        self.report["latencies_ms"][name][figure].as_f64()
+    fn latency(&self, name: &str, figure: &str) -> Result<f64, BenchError> {
+        self.report["latency_ms"][name][figure].as_f64().ok_or_else(|| BenchError::Output {
+            program: "loadgen".to_owned(),
+            what: format!("its report has no {figure} of {name}"),
+        })
     }
 }
 
@@ -150,16 +153,17 @@ impl Router {
                 seen.push(self.load(url, count, args, stop)?);
             }
         }
-        let added = |at: usize, name: &str, figure: &str| -> Option<f64> {
+        let added = |at: usize, name: &str, figure: &str| {
             let [direct, through] = [at, at + 1].map(|at| seen[at].latency(name, figure));
-            Some((through? - direct?) * 1e3)
+            Ok((through? - direct?) * 1e3)
         };
-        Ok(vec![
+        let figures = [
             added(0, "e2e_from_send", "p50"),
             added(0, "e2e_from_send", "p99"),
             added(2, "ttft_from_send", "p50"),
             added(2, "e2e_from_send", "p50"),
-        ])
+        ];
+        figures.into_iter().map(|figure| figure.map(Some)).collect()
     }
 
     /// Loads it, and says what that cost it.

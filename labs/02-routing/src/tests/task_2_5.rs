@@ -277,7 +277,7 @@ fn task_2_5_who_sends_one_request_at_a_time_is_not_always_first() {
     let mut next = 1000;
     queue.push("one at a time", RequestKey(next), 1000);
     let (mut large, mut small) = (0_u32, 0_u32);
-    while small < 200 {
+    while small < 200 && large < 1000 {
         let Some(key) = queue.pop() else { break };
         if key.0 >= 1000 {
             large += 1;
