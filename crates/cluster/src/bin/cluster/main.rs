@@ -24,7 +24,11 @@ fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(status) => ExitCode::from(status),
         Err(error) => {
-            anstream::eprintln!("{error:#}");
+            // One of ours says its cause itself.
+            match error.downcast_ref::<ClusterError>() {
+                Some(ours) => anstream::eprintln!("{ours}"),
+                None => anstream::eprintln!("{error:#}"),
+            }
             ExitCode::from(TROUBLE)
         }
     }
