@@ -81,6 +81,9 @@ pub enum ClusterError {
     /// The cluster does not answer.
     #[error("the cluster does not answer: {0}")]
     Unreachable(#[from] kube::Error),
+    /// An image cannot be put together.
+    #[error("no image: {0}")]
+    Image(#[from] deploy::ImageError),
     /// A file of ours cannot be read or written.
     #[error("{path}: {cause}", path = path.display())]
     File {

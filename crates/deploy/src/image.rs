@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// What the program is called in the image.
-const PROGRAM: &str = "engine";
+/// What the program is called in the image, whichever it is.
+const PROGRAM: &str = "program";
 /// The recipe, below the repository's root.
 const DOCKERFILE: &str = "clusters/images/Dockerfile";
 
@@ -153,7 +153,7 @@ mod tests {
         let context = std::env::temp_dir().join(name);
         let this = std::env::current_exe().expect("a path");
         let staged = stage(&root, &this, &context).expect("staged");
-        assert!(staged.files.contains(Path::new("/engine")) && staged.bytes > 0);
+        assert!(staged.files.contains(Path::new("/program")) && staged.bytes > 0);
         assert!(context.join("Dockerfile").is_file());
         let loader = staged.files.iter().find(|file| file.to_string_lossy().contains("/ld-"));
         if let Some(loader) = loader {

@@ -1,20 +1,21 @@
-//! Stages the engine's image, and lends a Docker engine to a command.
+//! Stages the images of the course's programs, and lends a Docker engine to a command.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use deploy::{Docker, DockerError};
 
 /// The exit status of a step that could not be tried, as in Automake's tests.
 const SKIPPED: u8 = 77;
 
-/// The engine's image, and a Docker engine to try it on
+/// Images of the course's programs, and a Docker engine to try them on
 #[derive(Debug, Parser)]
 #[command(after_help = "Examples:
   deploy image                                    build and stage the engine, print the folder
   docker build -t llm-lab/engine $(deploy image)
+  docker build -t llm-lab/router $(deploy image router)
   deploy with-docker --install -- cargo test -p deploy --test image -- --ignored")]
 struct Args {
     #[command(subcommand)]
@@ -23,14 +24,17 @@ struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Task {
-    /// Put the engine and what it needs into a folder that `docker build` takes
+    /// Put a program and what it needs into a folder that `docker build` takes
     Image {
-        /// The program; by default the engine that simulates, built when needed
+        /// Whose image
+        #[arg(value_enum, default_value_t = Image::Engine)]
+        image: Image,
+        /// The program, where it is not the reference's, built when needed
         #[arg(long)]
-        engine: Option<PathBuf>,
-        /// The folder
-        #[arg(long, default_value = "target/images/engine")]
-        out: PathBuf,
+        program: Option<PathBuf>,
+        /// The folder; by default target/images/ and the image's name
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Run a command with DOCKER_HOST set to an engine that answers; exit 77 where none can be had
     WithDocker {
@@ -43,9 +47,35 @@ enum Task {
     },
 }
 
+/// An image that manifests name.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Image {
+    /// Lab 1's engine, which simulates: it needs no tensor library
+    Engine,
+    /// Lab 2's router, which is the endpoint picker too
+    Router,
+}
+
+impl Image {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Engine => "engine",
+            Self::Router => "router",
+        }
+    }
+
+    /// The reference's package, feature and program.
+    fn reference(self) -> [&'static str; 3] {
+        match self {
+            Self::Engine => ["sol01-triage", "serve", "sol01-engine"],
+            Self::Router => ["sol02-routing", "live", "sol02-router"],
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let result = match Args::parse().command {
-        Task::Image { engine, out } => image(engine, &out).map(|()| 0),
+        Task::Image { image, program, out } => stage(image, program, out).map(|()| 0),
         Task::WithDocker { install, command } => with_docker(install, &command),
     };
     match result {
@@ -62,28 +92,29 @@ fn root() -> PathBuf {
     here.canonicalize().unwrap_or(here)
 }
 
-fn image(engine: Option<PathBuf>, out: &Path) -> Result<()> {
+fn stage(image: Image, program: Option<PathBuf>, out: Option<PathBuf>) -> Result<()> {
     let root = root();
-    let engine = match engine {
-        Some(engine) => engine,
-        None => build(&root)?,
+    let out = out.unwrap_or_else(|| Path::new("target/images").join(image.name()));
+    let program = match program {
+        Some(program) => program,
+        None => build(&root, image)?,
     };
-    let staged = deploy::stage(&root, &engine, &root.join(out))?;
+    let staged = deploy::stage(&root, &program, &root.join(out))?;
     eprintln!("{} files, {:.1} MB", staged.files.len(), staged.bytes as f64 / 1e6);
     println!("{}", staged.context.display());
     Ok(())
 }
 
-/// Builds the engine that simulates. It needs no tensor library.
-fn build(root: &Path) -> Result<PathBuf> {
+/// Builds the reference's program.
+fn build(root: &Path, image: Image) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let args =
-        ["build", "-q", "-p", "sol01-triage", "--features", "serve", "--bin", "sol01-engine"];
+    let [package, feature, program] = image.reference();
+    let args = ["build", "-q", "-p", package, "--features", feature, "--bin", program];
     let status = Command::new(cargo).args(args).current_dir(root).status().context("cargo")?;
-    anyhow::ensure!(status.success(), "the engine cannot be built");
+    anyhow::ensure!(status.success(), "{program} cannot be built");
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root.join("target"), PathBuf::from);
-    Ok(target.join("debug/sol01-engine"))
+    Ok(target.join("debug").join(program))
 }
 
 fn with_docker(install: bool, command: &[String]) -> Result<u8> {

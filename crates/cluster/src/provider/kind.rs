@@ -100,12 +100,10 @@ impl Provider for Kind {
 
     fn load(&self, image: &str, program: &Path) -> Result<(), ClusterError> {
         self.need()?;
-        let dockerfile = self.paths.root.join("clusters/images/Dockerfile");
-        let context = program.parent().unwrap_or(Path::new("."));
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
+        let folder = format!("target/images/{}", image.replace('/', "-"));
+        let staged = deploy::stage(&self.paths.root, program, &self.paths.root.join(folder))?;
         let mut build = Command::new("docker");
-        build.args(["build", "--network", "none", "--tag", image, "--build-arg"]);
-        build.arg(format!("PROGRAM={name}")).arg("--file").arg(dockerfile).arg(context);
+        build.args(["build", "--network", "none", "--tag", image]).arg(staged.context);
         output(&mut build)?;
         output(Command::new("kind").args(["load", "docker-image", image, "--name", NAME])).map(drop)
     }
