@@ -22,6 +22,8 @@ impl Access {
     /// # Errors
     /// [`ClusterError::Kubeconfig`] if the file cannot be used.
     pub async fn client(&self) -> Result<Client, ClusterError> {
+        // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
+        let _ = rustls::crypto::ring::default_provider().install_default();
         let kubeconfig = match &self.kubeconfig {
             Some(path) => Kubeconfig::read_from(path)?,
             None => Kubeconfig::read()?,

@@ -203,6 +203,8 @@ fn define_faults(store: &Store) -> Result<()> {
 
 /// A client of this very cluster: what executes faults is plain client code.
 async fn client(folder: &Folder) -> Result<kube::Client> {
+    // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let kubeconfig = Kubeconfig::read_from(folder.join("kubeconfig"))?;
     let options = KubeConfigOptions::default();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;

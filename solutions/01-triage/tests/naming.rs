@@ -58,7 +58,8 @@ fn an_index_is_a_map_of_whole_hashes() {
         let mut truth: HashMap<BlockHash, BlockId> = HashMap::new();
         for _ in 0..5_000 {
             let block = BlockId(rng.random_range(0..8));
-            let hash = hash(rng.random_range(0..6), rng.random_range(tails.clone()));
+            // A hash whose first 8 bytes are 0 finds nothing, and is no hash: see `insert`.
+            let hash = hash(rng.random_range(1..7), rng.random_range(tails.clone()));
             let known = truth.iter().find(|(_, other)| **other == block).map(|(hash, _)| *hash);
             if rng.random_bool(0.5) {
                 truth.retain(|_, other| *other != block);
@@ -68,7 +69,7 @@ fn an_index_is_a_map_of_whole_hashes() {
                 truth.retain(|_, other| *other != block);
                 assert_eq!(index.remove(block), known);
             }
-            let asked = self::hash(rng.random_range(0..6), rng.random_range(tails.clone()));
+            let asked = self::hash(rng.random_range(0..7), rng.random_range(tails.clone()));
             assert_eq!(index.get(asked), truth.get(&asked).copied());
         }
     }

@@ -222,6 +222,8 @@ async fn apply(client: Client, out: &mut impl Write) -> Result<()> {
 }
 
 async fn connect(args: &Args) -> Result<(Client, Options)> {
+    // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let wanted =
         KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     if let (Some(on), None, None) = (&args.on, &args.kubeconfig, &args.context) {
