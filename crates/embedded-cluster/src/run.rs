@@ -60,7 +60,9 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
     object_store::bootstrap(&store, Ipv4Addr::LOCALHOST, port)?;
     define_faults(&store)?;
     let nodes = file.nodes.len();
-    let agent = NodeAgent::new(store.clone(), file.agent_config(folder))?;
+    // There is one user, so what a pod presents is his token.
+    let pods = node_agent::Config { token: Some(token.clone()), ..file.agent_config(folder) };
+    let agent = NodeAgent::new(store.clone(), pods)?;
     // Services keep their addresses only in the block that they were given in.
     if let Some(cell) = agent.addresses().cell() {
         write_secret(&folder.join("cell"), cell.to_string().as_bytes())?;
@@ -75,8 +77,8 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
     };
     let proxy = Arc::new(Nodes(agent.clone()));
     parts.start("API server", |stop| api_server::serve(listener, store.clone(), api, proxy, stop));
-    let pods = agent.clone();
-    parts.start("node agent", |stop| async move { pods.run(stop).await });
+    let running = agent.clone();
+    parts.start("node agent", |stop| async move { running.run(stop).await });
     let (pages, readings) = (store.clone(), usage.readings.clone());
     parts.start("reader of metrics", |stop| async move {
         scrape::run(pages, readings, stop).await;
