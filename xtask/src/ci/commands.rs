@@ -20,7 +20,10 @@ use serde::Deserialize;
 use super::{Bench, Outcome};
 
 /// Commands that a step of their own runs, with that step's name.
-const ELSEWHERE: &[(&str, &str)] = &[("cargo xtask lab 1 --solution", "solved")];
+const ELSEWHERE: &[(&str, &str)] =
+    &[("cargo xtask lab 1 --solution", "solved"), ("cargo xtask test --only peers", "peers")];
+/// Commands that measure: they install peers, build for release, and want a quiet machine. Only what they list is run.
+const MEASURES: &str = "cargo xtask bench ";
 /// How long a command that runs until it is stopped may take to show a sign of life: cargo may have to build.
 const START_LIMIT: Duration = Duration::from_secs(600);
 /// How long it may take to end after Ctrl-C.
@@ -56,6 +59,10 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
         let step = ELSEWHERE.iter().find(|(elsewhere, _)| *elsewhere == command.command);
         if let Some((elsewhere, step)) = step {
             anstream::println!("           $ {elsewhere}    is run by the step {step}");
+            continue;
+        }
+        if command.command.starts_with(MEASURES) && !command.command.ends_with("--list") {
+            anstream::println!("           $ {}    measures: not run here", command.command);
             continue;
         }
         anstream::println!("           $ {}", command.command);
