@@ -12,16 +12,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::limits::{MAX_HELD_ANSWER, READ_BYTES};
+use crate::members::Member;
 use crate::pool::Pool;
 use crate::response::ResponseHead;
-use crate::shared::Endpoint;
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
 /// A try under way.
 pub(crate) struct Running {
     pub(crate) attempt: Attempt,
-    endpoint: Arc<Endpoint>,
+    endpoint: Arc<Member>,
     link: Link,
     /// Whether the connection served somebody before, and may have ended since.
     reused: bool,
@@ -53,7 +53,7 @@ pub(crate) enum Step {
 impl Running {
     pub(crate) fn start(
         attempt: Attempt,
-        endpoint: Arc<Endpoint>,
+        endpoint: Arc<Member>,
         pool: &Pool,
         now: Duration,
         connect_timeout: Duration,
@@ -190,7 +190,7 @@ impl Running {
     }
 }
 
-fn connect(endpoint: &Endpoint) -> Link {
+fn connect(endpoint: &Member) -> Link {
     let address = endpoint.address;
     Link::Connecting(Box::pin(async move {
         let stream = TcpStream::connect(address).await?;

@@ -12,6 +12,7 @@ mod client;
 mod facts;
 mod forward;
 mod limits;
+mod members;
 mod metrics;
 mod pool;
 mod relay;
@@ -28,10 +29,11 @@ use std::net::SocketAddr;
 
 pub use facts::Facts;
 pub use limits::Limits;
+pub use members::{Member, Membership};
 pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER};
-pub use server::{Membership, Router, Settings};
+pub use server::{Router, Settings};
 pub use traces::Tracing;
-pub use watch::{Reading, Watching, signals};
+pub use watch::{Reading, Seen, Watching, signals};
 
 /// Why a router does not serve.
 #[derive(Debug, thiserror::Error)]

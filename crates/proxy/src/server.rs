@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::ProxyError;
 use crate::limits::{Limits, MAX_IDLE_TIME};
+use crate::members::{Member, Membership};
 use crate::pool::Pool;
 use crate::shared::Shared;
 use crate::traces::{self, Tracing};
@@ -66,20 +67,7 @@ pub struct Router {
     listeners: Vec<std::net::TcpListener>,
     address: SocketAddr,
     settings: Settings,
-    members: watch::Sender<Vec<SocketAddr>>,
-}
-
-/// Who says which endpoints there are.
-#[derive(Clone)]
-pub struct Membership {
-    members: watch::Sender<Vec<SocketAddr>>,
-}
-
-impl Membership {
-    /// There are these, and no others. One that is missing gets nothing new, and may end what it has.
-    pub fn set(&self, addresses: Vec<SocketAddr>) {
-        self.members.send_replace(addresses);
-    }
+    members: watch::Sender<Vec<Member>>,
 }
 
 impl Router {
@@ -230,23 +218,37 @@ async fn take(
     }
 }
 
-/// Looks at the endpoints at once when they change, and regularly.
+/// Looks at the endpoints at once when they change, and regularly. Who is gone is so at once, also in the middle of a look, which
+/// may last as long as the slowest endpoint.
 async fn watch_members(
     shared: Arc<Shared>,
-    mut members: watch::Receiver<Vec<SocketAddr>>,
+    mut members: watch::Receiver<Vec<Member>>,
     watching: Watching,
 ) {
+    let told = |members: &mut watch::Receiver<Vec<Member>>| {
+        let now = members.borrow_and_update().clone();
+        shared.set_members(&now)
+    };
     loop {
-        let addresses = members.borrow_and_update().clone();
-        let endpoints = shared.set_members(&addresses);
-        look(&shared, &endpoints, &watching).await;
+        let endpoints = told(&mut members);
+        let mut pause = watching.every;
+        let mut looking = std::pin::pin!(look(&shared, &endpoints, &watching));
+        loop {
+            tokio::select! {
+                () = &mut looking => break,
+                Ok(()) = members.changed() => {
+                    told(&mut members);
+                    pause = Duration::ZERO;
+                }
+            }
+        }
         tokio::select! {
             changed = members.changed() => {
                 if changed.is_err() {
                     return;
                 }
             }
-            () = tokio::time::sleep(watching.every) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What all connections of a router share: who decides, the endpoints, the counters, the clock.
 
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
@@ -13,15 +13,9 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use crate::limits::Limits;
+use crate::members::Member;
 use crate::metrics::Metrics;
 use crate::traces::Routed;
-
-/// One replica of a model server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
-    pub(crate) id: EndpointId,
-    pub(crate) address: SocketAddr,
-}
 
 /// Shared by all threads of a router.
 pub(crate) struct Shared {
@@ -30,7 +24,7 @@ pub(crate) struct Shared {
     started: Instant,
     /// Held for a microsecond at a time, and never across an await: a std Mutex.
     core: Mutex<Core>,
-    endpoints: RwLock<Endpoints>,
+    members: RwLock<HashMap<EndpointId, Arc<Member>, foldhash::fast::FixedState>>,
     next_id: AtomicU64,
     draining: AtomicBool,
     /// What `Dispatch::reads_prompt` says.
@@ -42,6 +36,8 @@ pub(crate) struct Shared {
 struct Core {
     dispatch: Box<dyn Dispatch>,
     waiting: Slab<Waiting>,
+    /// Who was told to be ready.
+    ready: Vec<EndpointId>,
 }
 
 /// How a request's task hears that it is its turn.
@@ -49,12 +45,6 @@ struct Core {
 struct Waiting {
     turn: bool,
     waker: Option<Waker>,
-}
-
-#[derive(Default)]
-struct Endpoints {
-    by_id: HashMap<EndpointId, Arc<Endpoint>, foldhash::fast::FixedState>,
-    next: u32,
 }
 
 impl Shared {
@@ -68,8 +58,8 @@ impl Shared {
             metrics: Metrics::new(),
             started: Instant::now(),
             reads_prompt: dispatch.reads_prompt(),
-            core: Mutex::new(Core { dispatch, waiting: Slab::new() }),
-            endpoints: RwLock::default(),
+            core: Mutex::new(Core { dispatch, waiting: Slab::new(), ready: Vec::new() }),
+            members: RwLock::default(),
             next_id: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             traces,
@@ -140,31 +130,50 @@ impl Shared {
         false
     }
 
-    pub(crate) fn endpoint(&self, id: EndpointId) -> Option<Arc<Endpoint>> {
-        self.endpoints.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
+    pub(crate) fn endpoint(&self, id: EndpointId) -> Option<Arc<Member>> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
-    /// These addresses serve, and no others. One that was there keeps its id.
-    pub(crate) fn set_members(&self, addresses: &[SocketAddr]) -> Vec<Arc<Endpoint>> {
-        let mut endpoints = self.endpoints.write().unwrap_or_else(PoisonError::into_inner);
-        let Endpoints { by_id, next } = &mut *endpoints;
-        by_id.retain(|_, endpoint| addresses.contains(&endpoint.address));
-        for address in addresses {
-            if !by_id.values().any(|endpoint| endpoint.address == *address) {
-                let id = EndpointId(*next);
-                *next += 1;
-                by_id.insert(id, Arc::new(Endpoint { id, address: *address }));
+    /// These are there, and no others. Who may get no requests is not ready from now on, who is missing is forgotten; who is new is
+    /// ready when somebody has looked. Returns those that are to be looked at.
+    pub(crate) fn set_members(&self, told: &[Member]) -> Vec<Arc<Member>> {
+        let ids: BTreeSet<EndpointId> = told.iter().map(|member| member.id).collect();
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        for member in told {
+            if members.get(&member.id).is_none_or(|known| **known != *member) {
+                members.insert(member.id, Arc::new(*member));
             }
         }
-        let mut members: Vec<_> = by_id.values().cloned().collect();
-        members.sort_by_key(|endpoint| endpoint.id);
-        members
+        let takes = members.values().filter(|member| member.takes_requests);
+        let takes = takes.filter(|member| ids.contains(&member.id));
+        let takes: BTreeMap<_, _> = takes.map(|member| (member.id, member.clone())).collect();
+        let gone: Vec<_> = members.keys().filter(|id| !ids.contains(id)).copied().collect();
+        drop(members);
+        // First nobody chooses them any more, then they go.
+        let mut ready = std::mem::take(&mut self.core().ready);
+        ready.retain(|id| takes.contains_key(id));
+        self.set_ready(ready);
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        gone.iter().for_each(|endpoint| drop(members.remove(endpoint)));
+        drop(members);
+        let mut core = self.core();
+        gone.into_iter().for_each(|endpoint| core.dispatch.forget(endpoint));
+        takes.into_values().collect()
     }
 
-    pub(crate) fn set_ready(&self, ready: &[EndpointId]) {
+    /// These are well. Of those that left meanwhile, or may get nothing any more, none is ready.
+    pub(crate) fn set_ready(&self, mut ready: Vec<EndpointId>) {
+        let may = |id: &EndpointId| self.endpoint(*id).is_some_and(|member| member.takes_requests);
+        ready.retain(may);
         let now = self.now();
         let mut orders = Orders::default();
-        self.with_core(&mut orders, |dispatch, orders| dispatch.set_ready(ready, now, orders));
+        self.with_core(&mut orders, |dispatch, orders| dispatch.set_ready(&ready, now, orders));
+        self.core().ready = ready;
+    }
+
+    /// Requests that an endpoint has from this router.
+    pub(crate) fn in_flight(&self, endpoint: EndpointId) -> u32 {
+        self.core().dispatch.in_flight(endpoint)
     }
 
     pub(crate) fn set_scrape(&self, endpoint: EndpointId, scrape: Scrape) {
@@ -187,5 +196,61 @@ impl Shared {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use routing::{Direct, EndpointView, Feedback, Policy, RouteRequest};
+
+    use super::*;
+
+    /// Tells what it is told to forget.
+    #[derive(Default, Clone)]
+    struct Forgets(Arc<Mutex<Vec<u32>>>);
+
+    impl Policy for Forgets {
+        fn choose(
+            &mut self,
+            _request: &RouteRequest<'_>,
+            endpoints: &[EndpointView],
+            _now: Duration,
+        ) -> Option<usize> {
+            (!endpoints.is_empty()).then_some(0)
+        }
+
+        fn observe(&mut self, _feedback: &Feedback) {}
+
+        fn forget(&mut self, endpoint: EndpointId) {
+            self.0.lock().unwrap().push(endpoint.0);
+        }
+    }
+
+    fn member(id: u32, port: u16, takes_requests: bool) -> Member {
+        Member { id: EndpointId(id), address: ([127, 0, 0, 1], port).into(), takes_requests }
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten_and_who_only_rests_is_not() {
+        let policy = Forgets::default();
+        let dispatch = Box::new(Direct::new(policy.clone()));
+        let shared = Shared::new(dispatch, Limits::default(), None);
+        let looked_at = shared.set_members(&[member(0, 1, true), member(1, 2, false)]);
+        assert_eq!(looked_at.iter().map(|member| member.id.0).collect::<Vec<_>>(), [0]);
+        assert_eq!(shared.counts().ready, 0, "nobody has looked yet");
+        shared.set_ready(vec![EndpointId(0), EndpointId(1)]);
+        assert_eq!(shared.counts().ready, 1, "one may not get requests");
+        // Its readiness comes and goes; a look that began before ends after that.
+        shared.set_members(&[member(0, 1, false), member(1, 2, true)]);
+        shared.set_ready(vec![EndpointId(0)]);
+        assert_eq!(shared.counts().ready, 0);
+        assert_eq!(*policy.0.lock().unwrap(), [0; 0]);
+        // Another pod at the same address.
+        shared.set_members(&[member(2, 1, true), member(1, 2, true)]);
+        assert_eq!(*policy.0.lock().unwrap(), [0]);
+        assert!(shared.endpoint(EndpointId(0)).is_none());
+        assert_eq!(shared.endpoint(EndpointId(2)).unwrap().address.port(), 1);
+        shared.set_members(&[]);
+        assert_eq!(shared.members.read().unwrap().len(), 0);
     }
 }

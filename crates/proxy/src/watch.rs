@@ -11,11 +11,22 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::limits::MAX_PAGE;
+use crate::members::Member;
 use crate::response::{Body, ResponseHead};
-use crate::shared::{Endpoint, Shared};
+use crate::shared::Shared;
 
-/// Makes signals of an endpoint's metrics page; `None` where the page does not say.
-pub type Reading = Arc<dyn Fn(&str) -> Option<Signals> + Send + Sync>;
+/// Reads an endpoint's metrics page; `None` where the page does not say. The number is of the requests that the endpoint has from
+/// this router, for what its page leaves out.
+pub type Reading = Arc<dyn Fn(&str, u32) -> Option<Seen> + Send + Sync>;
+
+/// What an endpoint's page says.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Seen {
+    /// Its load.
+    pub signals: Signals,
+    /// Whether it sleeps: it is well, and has put its weights away. It gets no requests until it is woken.
+    pub asleep: bool,
+}
 
 /// How endpoints are watched.
 #[derive(Clone)]
@@ -44,39 +55,42 @@ impl Default for Watching {
     }
 }
 
-/// Signals from the page of whichever model server it is.
-fn of_any_backend(page: &str) -> Option<Signals> {
+/// From the page of whichever model server it is.
+fn of_any_backend(page: &str, in_flight: u32) -> Option<Seen> {
     let kind = backends::detect_page(page)?;
-    backends::read(kind, page).ok().map(|reading| reading.signals(0))
+    let reading = backends::read(kind, page).ok()?;
+    Some(Seen { signals: reading.signals(in_flight), asleep: reading.asleep })
 }
 
 /// Looks once at each endpoint, all at the same time, and tells what was seen.
-pub(crate) async fn look(shared: &Arc<Shared>, members: &[Arc<Endpoint>], watching: &Watching) {
+pub(crate) async fn look(shared: &Arc<Shared>, members: &[Arc<Member>], watching: &Watching) {
     let mut looks = JoinSet::new();
     for endpoint in members {
         let (shared, endpoint, watching) = (shared.clone(), endpoint.clone(), watching.clone());
         looks.spawn(async move {
             let well = get(endpoint.address, &watching.health, watching.timeout).await;
-            let well = well.is_some_and(|(status, _)| status == 200);
+            let mut well = well.is_some_and(|(status, _)| status == 200);
             if well
                 && let Some((200, page)) =
                     get(endpoint.address, &watching.metrics, watching.timeout).await
-                && let Some(signals) = (watching.reading)(&page)
+                && let Some(seen) = (watching.reading)(&page, shared.in_flight(endpoint.id))
             {
-                shared.set_scrape(endpoint.id, Scrape { signals, at: shared.now() });
+                shared.set_scrape(endpoint.id, Scrape { signals: seen.signals, at: shared.now() });
+                well = !seen.asleep;
             }
             well.then_some(endpoint.id)
         });
     }
     let mut ready: Vec<EndpointId> = looks.join_all().await.into_iter().flatten().collect();
     ready.sort_unstable();
-    shared.set_ready(&ready);
+    shared.set_ready(ready);
 }
 
-/// The load that an endpoint tells of when it is asked; `None` where it does not answer, or does not say.
+/// The load that an endpoint tells of when it is asked; `None` where it does not answer, or does not say. What it leaves out counts as
+/// nothing: who asks from here has sent it nothing.
 pub async fn signals(address: SocketAddr, watching: &Watching) -> Option<Signals> {
     let (status, page) = get(address, &watching.metrics, watching.timeout).await?;
-    (watching.reading)(&page).filter(|_| status == 200)
+    (watching.reading)(&page, 0).filter(|_| status == 200).map(|seen| seen.signals)
 }
 
 /// A page, on a connection of its own.

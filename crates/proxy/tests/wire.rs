@@ -2,9 +2,11 @@
 
 mod common;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use common::{Backend, Client, Script, serve};
+use proxy::Member;
+use routing::EndpointId;
 
 const MODELS: &str = "GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n";
 
@@ -41,6 +43,25 @@ fn connections_are_used_again_on_both_sides() {
     }
     assert_eq!(backend.requests().len(), 5);
     assert_eq!(backend.connections(), 1);
+}
+
+#[test]
+fn a_new_replica_at_an_old_address_gets_a_connection_of_its_own() {
+    let backend = Backend::start(Script::unary("ok"));
+    let router = serve(&[&backend]);
+    let mut client = Client::connect(&router);
+    client.send(MODELS);
+    assert!(client.answer().ends_with("\r\n\r\nok"));
+    let member = Member { id: EndpointId(7), address: backend.address, takes_requests: true };
+    router.membership.set(vec![member]);
+    let until = Instant::now() + Duration::from_secs(60);
+    while backend.connections() == 1 {
+        assert!(Instant::now() < until, "nobody connected to the new one");
+        // From the old one, from nobody, and then from the new one.
+        client.send(MODELS);
+        client.answer();
+    }
+    assert_eq!(backend.connections(), 2);
 }
 
 #[test]

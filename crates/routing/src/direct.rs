@@ -89,6 +89,14 @@ impl<P: Policy> Dispatch for Direct<P> {
         self.views = endpoints.iter().map(view).collect();
     }
 
+    fn forget(&mut self, endpoint: EndpointId) {
+        self.policy.forget(endpoint);
+    }
+
+    fn in_flight(&self, endpoint: EndpointId) -> u32 {
+        self.views.iter().find(|view| view.id == endpoint).map_or(0, |view| view.in_flight)
+    }
+
     fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape) {
         if let Some(view) = self.views.iter_mut().find(|view| view.id == endpoint) {
             view.scrape = Some(scrape);

@@ -25,6 +25,15 @@ pub trait Dispatch: Send {
     /// These endpoints are ready, and no others. One that is missing gets nothing new; what it works on goes on.
     fn set_ready(&mut self, endpoints: &[EndpointId], now: Duration, orders: &mut Orders);
 
+    /// An endpoint is gone for good, and its id is not used again: nothing of it need be remembered once it has ended what it works
+    /// on.
+    fn forget(&mut self, endpoint: EndpointId) {
+        let _ = endpoint;
+    }
+
+    /// Requests that an endpoint works on for this router.
+    fn in_flight(&self, endpoint: EndpointId) -> u32;
+
     /// What an endpoint said of itself.
     fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape);
 

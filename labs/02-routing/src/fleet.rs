@@ -25,6 +25,8 @@ struct Member {
     view: EndpointView,
     ready: bool,
     rests_until: Duration,
+    /// Whether it is gone for good.
+    gone: bool,
 }
 
 /// All endpoints.
@@ -53,9 +55,19 @@ impl Fleet {
         for id in ready {
             if self.member(*id).is_none() {
                 let view = EndpointView::unknown(*id);
-                self.members.push(Member { view, ready: true, rests_until: Duration::ZERO });
+                let rests_until = Duration::ZERO;
+                self.members.push(Member { view, ready: true, rests_until, gone: false });
             }
         }
+    }
+
+    /// It is gone for good. Whether nothing more is heard of it; if not, [`Fleet::free`] says when.
+    pub fn forget(&mut self, endpoint: EndpointId) -> bool {
+        let Some(member) = self.member(endpoint) else { return true };
+        (member.ready, member.gone) = (false, true);
+        let works = member.view.in_flight > 0;
+        self.members.retain(|member| member.ready || member.view.in_flight > 0);
+        !works
     }
 
     /// What an endpoint said of itself.
@@ -110,21 +122,31 @@ impl Fleet {
         Some(id)
     }
 
-    /// Gives a place back.
-    pub(crate) fn free(&mut self, endpoint: EndpointId, ending: Ending, now: Duration) {
+    /// Gives a place back. Whether that was the last at an endpoint that is gone for good.
+    pub(crate) fn free(&mut self, endpoint: EndpointId, ending: Ending, now: Duration) -> bool {
+        let mut last = false;
         if let Some(member) = self.member(endpoint) {
             member.view.in_flight = member.view.in_flight.saturating_sub(1);
             if ending == Ending::Refused {
                 member.rests_until = now + REST;
             }
+            last = member.gone && member.view.in_flight == 0;
         }
         self.members.retain(|member| member.ready || member.view.in_flight > 0);
+        last
     }
 
     /// Endpoints that are ready.
     #[must_use]
     pub fn ready(&self) -> u32 {
         self.members.iter().map(|member| u32::from(member.ready)).sum()
+    }
+
+    /// Requests under way at one.
+    #[must_use]
+    pub fn in_flight_at(&self, endpoint: EndpointId) -> u32 {
+        let member = self.members.iter().find(|member| member.view.id == endpoint);
+        member.map_or(0, |member| member.view.in_flight)
     }
 
     /// Requests under way.

@@ -76,6 +76,23 @@ impl Outliers {
         }
     }
 
+    /// Forgets an endpoint that is gone for good.
+    pub fn forget(&mut self, endpoint: EndpointId) {
+        self.records.remove(&endpoint);
+    }
+
+    /// Endpoints of which something is remembered.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// Whether it gets no requests at `now`.
     #[must_use]
     pub fn is_ejected(&self, endpoint: EndpointId, now: Duration) -> bool {

@@ -116,9 +116,12 @@ impl Around<'_> {
     /// An attempt has ended.
     pub fn ended(&mut self, attempt: &Try, ending: Ending) {
         let took = self.now.saturating_sub(attempt.since);
-        self.fleet.free(attempt.endpoint, ending, self.now);
+        let gone = self.fleet.free(attempt.endpoint, ending, self.now);
         self.outliers.observe(attempt.endpoint, ending, self.now);
         self.tell(attempt.endpoint, Happening::Ended { ending, took });
+        if gone {
+            self.policy.forget(attempt.endpoint);
+        }
     }
 
     /// When a client that is refused should come again.

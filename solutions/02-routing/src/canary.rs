@@ -8,7 +8,9 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use routing::{Ending, EndpointId, EndpointView, Feedback, Happening, Policy, RouteRequest};
+use routing::{
+    Ending, EndpointId, EndpointView, Feedback, Happening, KvEvent, Policy, RouteRequest,
+};
 
 use crate::rollout::{Decision, Observation, Rollout, Seen, State};
 use crate::split::{Assignment, Share, Split, Version, assign, position};
@@ -217,6 +219,14 @@ impl<P: Policy> Policy for Canary<P> {
                 self.learn(feedback.at);
             }
         }
+    }
+
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        self.policies[(self.version_of)(endpoint) as usize].kv_event(endpoint, event);
+    }
+
+    fn forget(&mut self, endpoint: EndpointId) {
+        self.policies[(self.version_of)(endpoint) as usize].forget(endpoint);
     }
 
     fn reads_prompt(&self) -> bool {

@@ -325,6 +325,17 @@ impl<P: Policy> Dispatch for Dispatcher<P> {
         self.fill(now, orders);
     }
 
+    fn forget(&mut self, endpoint: EndpointId) {
+        self.outliers.forget(endpoint);
+        if self.fleet.forget(endpoint) {
+            self.policy.forget(endpoint);
+        }
+    }
+
+    fn in_flight(&self, endpoint: EndpointId) -> u32 {
+        self.fleet.in_flight_at(endpoint)
+    }
+
     fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape) {
         self.fleet.set_scrape(endpoint, scrape);
     }

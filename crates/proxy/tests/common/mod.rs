@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use proxy::{Router, Settings};
+use proxy::{Member, Membership, Router, Settings};
 use routing::{Direct, RoundRobin};
 
 /// Long enough for a busy machine, short enough to be noticed.
@@ -201,6 +201,7 @@ fn read_request(
 /// A running router.
 pub(crate) struct Running {
     pub(crate) address: SocketAddr,
+    pub(crate) membership: Membership,
     drain: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -210,13 +211,15 @@ pub(crate) fn serve(backends: &[&Backend]) -> Running {
     let router = Router::bind(Settings::local(), Box::new(Direct::new(RoundRobin::default())));
     let router = router.unwrap();
     let address = router.address();
-    router.membership().set(backends.iter().map(|backend| backend.address).collect());
+    let membership = router.membership();
+    let addresses: Vec<_> = backends.iter().map(|backend| backend.address).collect();
+    membership.set(Member::fixed(&addresses));
     let (drain, drained) = tokio::sync::oneshot::channel();
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(router.run(async { drop(drained.await) })).unwrap();
     });
-    let running = Running { address, drain: Some(drain), thread: Some(thread) };
+    let running = Running { address, membership, drain: Some(drain), thread: Some(thread) };
     let all = format!("\nllm_router_endpoints_ready {}.0\n", backends.len());
     let until = Instant::now() + LIMIT;
     loop {

@@ -1,13 +1,13 @@
 //! Replicas from Kubernetes: what can be typed about them, and how they reach whoever routes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use discovery::{Event, Family, Source};
-use lab02_routing::slices::{EndpointTable, Wanted, in_zone};
-use proxy::Membership;
+use lab02_routing::slices::{EndpointTable, Replica, Wanted, in_zone};
+use proxy::{Member, Membership};
 use tokio::sync::mpsc::Receiver;
 
 /// Where the cluster is asked for replicas.
@@ -92,7 +92,7 @@ fn objective(text: &str) -> Result<(String, i32), String> {
     Ok((name.to_owned(), priority))
 }
 
-/// Tells a router who is there, for as long as both live. Who drains is left out: it may end what it has.
+/// Tells a router who is there, for as long as both live.
 pub(crate) async fn follow(
     mut events: Receiver<Event>,
     wanted: Wanted,
@@ -107,13 +107,23 @@ pub(crate) async fn follow(
         if !table.is_synced() {
             continue;
         }
-        let near = in_zone(table.ready().collect(), zone.as_deref());
-        let mut addresses: Vec<SocketAddr> = near.iter().map(|each| each.seen.address).collect();
-        addresses.sort_unstable();
-        if told.as_ref() != Some(&addresses) {
-            eprintln!("{} replicas", addresses.len());
-            members.set(addresses.clone());
-            told = Some(addresses);
+        let found = found(&table, zone.as_deref());
+        if told.as_ref() != Some(&found) {
+            eprintln!("{} replicas", found.iter().filter(|member| member.takes_requests).count());
+            members.set(found.clone());
+            told = Some(found);
         }
     }
+}
+
+/// Everyone of a table. Who starts or drains gets no requests, and is remembered all the same; a pod's successor is somebody else.
+fn found(table: &EndpointTable, zone: Option<&str>) -> Vec<Member> {
+    let near: BTreeSet<_> =
+        in_zone(table.ready().collect(), zone).iter().map(|replica| replica.id).collect();
+    let member = |replica: &Replica| Member {
+        id: replica.id,
+        address: replica.seen.address,
+        takes_requests: near.contains(&replica.id),
+    };
+    table.replicas().iter().map(member).collect()
 }

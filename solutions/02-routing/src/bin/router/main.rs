@@ -8,7 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use proxy::Router;
+use proxy::{Member, Router};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -41,7 +41,7 @@ fn run(args: &Args) -> Result<()> {
             let events = args.kubernetes.watch().await?;
             tokio::spawn(kubernetes::follow(events, wanted, zone, router.membership()));
         } else {
-            router.membership().set(endpoints);
+            router.membership().set(Member::fixed(&endpoints));
         }
         let ended = ended(args.exit_with_parent)?;
         println!("listening on http://{}", router.address());
