@@ -30,7 +30,7 @@ use std::net::SocketAddr;
 pub use facts::Facts;
 pub use limits::Limits;
 pub use members::{Member, Membership};
-pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER};
+pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER, VERSION_HEADER};
 pub use server::{Router, Settings};
 pub use traces::Tracing;
 pub use watch::{Reading, Seen, Watching, signals};

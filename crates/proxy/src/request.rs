@@ -19,6 +19,8 @@ use crate::traces::Place;
 pub const TENANT_HEADER: &str = "x-gateway-inference-fairness-id";
 /// What a client calls its conversation.
 pub const SESSION_HEADER: &str = "x-session-id";
+/// Which version of a model a client asks for by name.
+pub const VERSION_HEADER: &str = "x-llm-version";
 /// How many milliseconds the client wants to wait for the end of the answer.
 pub const TIMEOUT_HEADER: &str = "x-request-timeout-ms";
 
@@ -70,6 +72,7 @@ pub(crate) struct Head {
     pub(crate) keep_alive: bool,
     pub(crate) tenant: String,
     pub(crate) session: Option<String>,
+    pub(crate) version: Option<String>,
     pub(crate) patience: Option<Duration>,
     /// Where it is in a trace; `None` where nobody records it.
     pub(crate) place: Option<Place>,
@@ -311,6 +314,7 @@ impl Reader {
             keep_alive: fields.keep_alive,
             tenant: fields.tenant.to_owned(),
             session: fields.session.map(str::to_owned),
+            version: fields.version.map(str::to_owned),
             patience: fields.patience,
             place,
         });
@@ -351,6 +355,7 @@ struct Fields<'a> {
     connection: smallvec::SmallVec<[&'a str; 2]>,
     tenant: &'a str,
     session: Option<&'a str>,
+    version: Option<&'a str>,
     patience: Option<Duration>,
     caller: Option<TraceParent>,
 }
@@ -364,6 +369,7 @@ impl<'a> Fields<'a> {
             connection: smallvec::SmallVec::new(),
             tenant: "",
             session: None,
+            version: None,
             patience: None,
             caller: None,
         };
@@ -384,6 +390,7 @@ impl<'a> Fields<'a> {
                 }
                 10 if is(header, "connection") => fields.connection(value(), version),
                 12 if is(header, SESSION_HEADER) => fields.session = Some(value()),
+                13 if is(header, VERSION_HEADER) => fields.version = Some(value()),
                 14 if is(header, "content-length") => {
                     lengths += 1;
                     fields.framing = Framing::Length(length(header.value)?);

@@ -184,6 +184,11 @@ impl Shared {
         self.core().dispatch.counts(self.now())
     }
 
+    /// Metrics of whoever decides.
+    pub(crate) fn write_metrics(&self, page: &mut String) {
+        self.core().dispatch.write_metrics(page);
+    }
+
     /// Takes no more requests, and says so to whoever asks for readiness.
     pub(crate) fn drain(&self) {
         self.draining.store(true, Ordering::Relaxed);

@@ -185,7 +185,12 @@ impl Worker {
         let tokens = body.len().div_ceil(BYTES_PER_TOKEN);
         let cost = u32::try_from(tokens).unwrap_or(u32::MAX);
         let about = Arrival {
-            route: RouteRequest { id: 0, prompt, session: head.session.as_deref() },
+            route: RouteRequest {
+                id: 0,
+                prompt,
+                session: head.session.as_deref(),
+                version: head.version.as_deref(),
+            },
             model: facts.model,
             tenant: &head.tenant,
             cost: cost.saturating_add(facts.max_tokens.unwrap_or(USUAL_TOKENS)),
@@ -211,6 +216,7 @@ impl Worker {
 
     fn page(&self) -> String {
         let mut page = self.shared.metrics.page(&self.shared.counts());
+        self.shared.write_metrics(&mut page);
         for family in self.shared.traces.iter().flat_map(otlp::Exporter::families) {
             page.push_str(&family.to_string());
         }

@@ -111,6 +111,10 @@ impl<P: Policy> Dispatch for Direct<P> {
         self.policy.reads_prompt()
     }
 
+    fn write_metrics(&self, page: &mut String) {
+        self.policy.write_metrics(page);
+    }
+
     fn counts(&self, _now: Duration) -> Counts {
         let in_flight = u32::try_from(self.open.len()).unwrap_or(u32::MAX);
         let ready = u32::try_from(self.views.len()).unwrap_or(u32::MAX);

@@ -43,6 +43,9 @@ pub trait Dispatch: Send {
     /// Whether prompts are looked at. Finding them costs time.
     fn reads_prompt(&self) -> bool;
 
+    /// Metrics beside the [`Counts`], in Prometheus' text format: those of its policy.
+    fn write_metrics(&self, page: &mut String);
+
     /// What was counted so far, and how things are at `now`.
     fn counts(&self, now: Duration) -> Counts;
 }

@@ -31,6 +31,11 @@ pub trait Policy: Send {
         let _ = endpoint;
     }
 
+    /// Metrics of its own, in Prometheus' text format.
+    fn write_metrics(&self, page: &mut String) {
+        let _ = page;
+    }
+
     /// Whether it looks at prompts. Finding the prompt in a request costs time, so whoever does not look says so.
     fn reads_prompt(&self) -> bool {
         false
@@ -58,6 +63,10 @@ impl Policy for Box<dyn Policy> {
 
     fn forget(&mut self, endpoint: EndpointId) {
         (**self).forget(endpoint);
+    }
+
+    fn write_metrics(&self, page: &mut String) {
+        (**self).write_metrics(page);
     }
 
     fn reads_prompt(&self) -> bool {

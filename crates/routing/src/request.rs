@@ -11,12 +11,14 @@ pub struct RouteRequest<'a> {
     pub prompt: &'a [u8],
     /// What a client calls its conversation, where it does.
     pub session: Option<&'a str>,
+    /// The version that the client asks for by name, where it does. Whoever chooses may grant it or not.
+    pub version: Option<&'a str>,
 }
 
 impl RouteRequest<'_> {
     /// A request of which only its number is known.
     #[must_use]
     pub fn new(id: u64) -> Self {
-        Self { id, prompt: &[], session: None }
+        Self { id, prompt: &[], session: None, version: None }
     }
 }

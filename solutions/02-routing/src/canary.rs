@@ -12,6 +12,7 @@ use routing::{
     Ending, EndpointId, EndpointView, Feedback, Happening, KvEvent, Policy, RouteRequest,
 };
 
+use crate::canary_metrics;
 use crate::rollout::{Decision, Observation, Rollout, Seen, State};
 use crate::split::{Assignment, Share, Split, Version, assign, position};
 
@@ -41,6 +42,8 @@ pub struct Canary<P> {
     /// Stable, canary.
     policies: [P; 2],
     version_of: Box<dyn Fn(EndpointId) -> Version + Send>,
+    /// Hears of every decision that changes something.
+    told: Box<dyn Fn(Duration, Decision) + Send>,
     /// In the order of their numbers, which is that of their assignment. One that has ended waits here for those before it.
     watched: VecDeque<Watched>,
     /// Requests with smaller numbers are done with. What is chosen for them now is a retry, or was in a queue while others were
@@ -69,12 +72,27 @@ impl<P: Policy> Canary<P> {
             rollout,
             policies,
             version_of: Box::new(version_of),
+            told: Box::new(|_, _| {}),
             watched: VecDeque::new(),
             done_below: 0,
             history: Vec::new(),
             views: Vec::new(),
             places: Vec::new(),
         }
+    }
+
+    /// Lets clients choose a version by name.
+    #[must_use]
+    pub fn with_overrides(mut self) -> Self {
+        self.split.overrides = true;
+        self
+    }
+
+    /// Tells every decision that changes something. Must not wait: requests do.
+    #[must_use]
+    pub fn with_listener(mut self, told: impl Fn(Duration, Decision) + Send + 'static) -> Self {
+        self.told = Box::new(told);
+        self
     }
 
     /// Where the rollout is.
@@ -141,6 +159,7 @@ impl<P: Policy> Canary<P> {
             });
             let decision = self.rollout.step(at);
             if !matches!(decision, Decision::Stay(_)) {
+                (self.told)(at, decision);
                 self.history.push((at, decision));
                 self.split.canary = self.rollout.share();
             }
@@ -177,7 +196,8 @@ impl<P: Policy> Policy for Canary<P> {
         endpoints: &[EndpointView],
         now: Duration,
     ) -> Option<usize> {
-        let mut assignment = assign(&self.split, request.session, request.id, None);
+        let wish = request.version.and_then(Version::named);
+        let mut assignment = assign(&self.split, request.session, request.id, wish);
         let share = self.split.canary;
         let mut chosen = self.choose_of(assignment.version, request, endpoints, now);
         if chosen.is_none() {
@@ -227,6 +247,13 @@ impl<P: Policy> Policy for Canary<P> {
 
     fn forget(&mut self, endpoint: EndpointId) {
         self.policies[(self.version_of)(endpoint) as usize].forget(endpoint);
+    }
+
+    fn write_metrics(&self, page: &mut String) {
+        for family in canary_metrics::metrics(&self.rollout) {
+            page.push_str(&family.to_string());
+        }
+        self.policies.iter().for_each(|policy| policy.write_metrics(page));
     }
 
     fn reads_prompt(&self) -> bool {
@@ -325,6 +352,24 @@ mod tests {
         assert!(stable > 10 && moved > 10, "about half were assigned to the canary, which is gone");
         assert_eq!(canary.rollout.tally(Version::Canary).requests, 0);
         assert_eq!(choose(&mut canary, 99, &[]), None);
+    }
+
+    #[test]
+    fn a_tester_chooses_where_that_is_allowed_and_is_not_counted() {
+        let mut canary = canary().with_overrides();
+        let both = [EndpointView::unknown(EndpointId(0)), EndpointView::unknown(EndpointId(1))];
+        for (id, version, chosen) in [(0, "canary", 1), (1, "stable", 0)] {
+            let request = RouteRequest { version: Some(version), ..RouteRequest::new(id) };
+            assert_eq!(canary.choose(&request, &both, ms(id)), Some(chosen));
+            end(&mut canary, id, chosen as u32, Ending::Answered, ms(id));
+        }
+        assert_eq!(counted(&canary), 0);
+        let mut deaf = self::canary();
+        let request = |id, version| RouteRequest { version, ..RouteRequest::new(id) };
+        for id in 0..20 {
+            let with = deaf.choose(&request(id, Some("canary")), &both, ms(id));
+            assert_eq!(with, self::canary().choose(&request(id, None), &both, ms(id)));
+        }
     }
 
     #[test]

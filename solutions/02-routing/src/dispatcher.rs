@@ -348,6 +348,10 @@ impl<P: Policy> Dispatch for Dispatcher<P> {
         self.policy.reads_prompt()
     }
 
+    fn write_metrics(&self, page: &mut String) {
+        self.policy.write_metrics(page);
+    }
+
     fn counts(&self, now: Duration) -> Counts {
         Counts {
             retries: self.tally.retries,

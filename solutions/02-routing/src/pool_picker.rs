@@ -181,8 +181,8 @@ impl<P: Policy> PoolPicker<P> {
             return Err(shed);
         }
         let request = self.next_request();
-        let asked =
-            RouteRequest { id: request, prompt: &wish.prompt, session: wish.session.as_deref() };
+        let session = wish.session.as_deref();
+        let asked = RouteRequest { prompt: &wish.prompt, session, ..RouteRequest::new(request) };
         let chosen = self.policy.choose(&asked, &views, now).ok_or(shed)?;
         let Replica { id, seen, .. } = &candidates[chosen];
         let pick = Pick { request, endpoint: *id, address: seen.address };

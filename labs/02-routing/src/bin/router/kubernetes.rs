@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use discovery::{Event, Family, Source};
-use lab02_routing::slices::{EndpointTable, Replica, Wanted, in_zone};
+use lab02_routing::slices::{EndpointTable, Key, Replica, Wanted, in_zone};
+use lab02_routing::split::Version;
 use proxy::{Member, Membership};
 use tokio::sync::mpsc::Receiver;
 
+use crate::canary::{self, Rolling};
+
 /// Where the cluster is asked for replicas.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Kubernetes")]
 pub(crate) struct Kubernetes {
     /// Route to the replicas of this Service, as its EndpointSlices say
@@ -60,6 +63,19 @@ impl Kubernetes {
         Ok(discovery::watch(client, self.source()?))
     }
 
+    /// Begins to watch each version.
+    pub(crate) async fn followed(&self, canary: &Rolling) -> Result<Versions> {
+        let stable = Followed::new(Version::Stable, self.wanted(), self.watch().await?);
+        let of = match (&canary.canary_service, &canary.canary_pool) {
+            (None, None) => return Ok(Versions { stable, canary: None }),
+            (service, pool) => {
+                Self { service: service.clone(), pool: pool.clone(), ..self.clone() }
+            }
+        };
+        let canary = Followed::new(Version::Canary, of.wanted(), of.watch().await?);
+        Ok(Versions { stable, canary: Some(canary) })
+    }
+
     fn source(&self) -> Result<Source> {
         if let Some(service) = &self.service {
             let (namespace, name) = halves(service)?;
@@ -92,38 +108,93 @@ fn objective(text: &str) -> Result<(String, i32), String> {
     Ok((name.to_owned(), priority))
 }
 
+/// The replicas of one version, as a watch tells them.
+pub(crate) struct Followed {
+    version: Version,
+    table: EndpointTable,
+    events: Receiver<Event>,
+}
+
+/// All replicas. Without a rollout there is one version.
+pub(crate) struct Versions {
+    stable: Followed,
+    canary: Option<Followed>,
+}
+
 /// Tells a router who is there, for as long as both live.
-pub(crate) async fn follow(
-    mut events: Receiver<Event>,
-    wanted: Wanted,
-    zone: Option<String>,
-    members: Membership,
-) {
-    let mut table = EndpointTable::new(wanted);
+pub(crate) async fn follow(mut versions: Versions, zone: Option<String>, members: Membership) {
     let mut told = None;
-    while let Some(event) = events.recv().await {
-        table.apply(event);
-        // Before the first list has ended, nobody is there because nobody was asked.
-        if !table.is_synced() {
-            continue;
-        }
-        let found = found(&table, zone.as_deref());
+    while versions.hear().await {
+        let Some(found) = versions.found(zone.as_deref()) else { continue };
         if told.as_ref() != Some(&found) {
-            eprintln!("{} replicas", found.iter().filter(|member| member.takes_requests).count());
+            let count = |version| {
+                let of = |member: &&Member| member.id == canary::id(version, member.id.0 >> 1);
+                found.iter().filter(of).filter(|member| member.takes_requests).count()
+            };
+            let (stable, canary) = (count(Version::Stable), count(Version::Canary));
+            match versions.canary {
+                Some(_) => eprintln!("{stable} replicas, and {canary} of the canary"),
+                None => eprintln!("{stable} replicas"),
+            }
             members.set(found.clone());
             told = Some(found);
         }
     }
 }
 
-/// Everyone of a table. Who starts or drains gets no requests, and is remembered all the same; a pod's successor is somebody else.
-fn found(table: &EndpointTable, zone: Option<&str>) -> Vec<Member> {
-    let near: BTreeSet<_> =
-        in_zone(table.ready().collect(), zone).iter().map(|replica| replica.id).collect();
-    let member = |replica: &Replica| Member {
-        id: replica.id,
-        address: replica.seen.address,
-        takes_requests: near.contains(&replica.id),
-    };
-    table.replicas().iter().map(member).collect()
+// === impl Followed ===
+
+impl Followed {
+    fn new(version: Version, wanted: Wanted, events: Receiver<Event>) -> Self {
+        Self { version, table: EndpointTable::new(wanted), events }
+    }
+
+    /// Waits for news. `false`: there will be none.
+    async fn hear(&mut self) -> bool {
+        let event = self.events.recv().await;
+        event.map(|event| self.table.apply(event)).is_some()
+    }
+
+    /// Its replicas, but for those that another version has. Who starts or drains gets no requests, and is remembered all the same;
+    /// a pod's successor is somebody else.
+    fn found(&self, zone: Option<&str>, others: &BTreeSet<&Key>) -> Vec<Member> {
+        let own = |replica: &&Replica| !others.contains(&replica.key);
+        let near = in_zone(self.table.ready().filter(own).collect(), zone);
+        let near: BTreeSet<_> = near.iter().map(|replica| replica.id).collect();
+        let member = |replica: &Replica| Member {
+            id: canary::id(self.version, replica.id.0),
+            address: replica.seen.address,
+            takes_requests: near.contains(&replica.id),
+        };
+        self.table.replicas().iter().filter(own).map(member).collect()
+    }
+}
+
+// === impl Versions ===
+
+impl Versions {
+    async fn hear(&mut self) -> bool {
+        let canary = async {
+            match &mut self.canary {
+                Some(canary) => canary.hear().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            hears = self.stable.hear() => hears,
+            hears = canary => hears,
+        }
+    }
+
+    /// Everyone. `None` before the first lists have ended: nobody is there because nobody was asked.
+    fn found(&self, zone: Option<&str>) -> Option<Vec<Member>> {
+        let mut all = self.stable.table.is_synced().then(Vec::new)?;
+        let mut keys = BTreeSet::new();
+        if let Some(canary) = &self.canary {
+            keys.extend(canary.table.replicas().iter().map(|replica| &replica.key));
+            all.extend(canary.table.is_synced().then(|| canary.found(zone, &BTreeSet::new()))?);
+        }
+        all.extend(self.stable.found(zone, &keys));
+        Some(all)
+    }
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use proxy::{Limits, Settings, Tracing, Watching};
+use proxy::{Limits, Member, Settings, Tracing, Watching};
 use routing::{Direct, Dispatch, Policy};
 use sol02_routing::policies::PolicyKind;
 use sol02_routing::{
     BudgetRules, Dispatcher, ExchangeRules, HedgeRules, OutlierRules, Rules, load,
 };
 
+use crate::canary::{self, Rolling};
 use crate::kubernetes::Kubernetes;
 
 /// Routes OpenAI requests to model servers.
@@ -23,11 +24,13 @@ use crate::kubernetes::Kubernetes;
   sol02-router --endpoints ... --policy p2c --hedge
   sol02-router --endpoints ... --max-in-flight 32 --max-queue 256
   sol02-router --service default/engine --policy prefix
+  sol02-router --service default/engine-stable --canary-service default/engine-canary --canary-slow 800ms
   sol02-router --picker 0.0.0.0:9002 --pool default/app=engine --policy prefix
 
 Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
 (x-gateway-inference-fairness-id), which conversation it is (x-session-id), and how long they want to wait
-(x-request-timeout-ms). SIGTERM drains."
+(x-request-timeout-ms). With a canary its steps and its end are on standard error, and on /metrics as llm_router_canary_*.
+SIGTERM drains."
 )]
 pub(crate) struct Args {
     /// Model servers, separated by commas
@@ -115,15 +118,18 @@ pub(crate) struct Args {
     service_name: String,
     #[command(flatten)]
     pub(crate) kubernetes: Kubernetes,
+    #[command(flatten)]
+    pub(crate) canary: Rolling,
     /// End when standard input closes
     #[arg(long, hide = true)]
     pub(crate) exit_with_parent: bool,
 }
 
 impl Args {
-    /// The endpoints' addresses.
-    pub(crate) fn endpoints(&self) -> Result<Vec<SocketAddr>> {
-        self.endpoints.iter().map(|url| address(url)).collect()
+    /// The endpoints, where no cluster says which there are.
+    pub(crate) fn members(&self) -> Result<Vec<Member>> {
+        let all = |urls: &[String]| urls.iter().map(|url| address(url)).collect::<Result<Vec<_>>>();
+        Ok(canary::fixed(&all(&self.endpoints)?, &all(&self.canary.canary_endpoints)?))
     }
 
     pub(crate) fn settings(&self) -> Settings {
@@ -150,19 +156,25 @@ impl Args {
         }
     }
 
-    /// Who decides.
-    pub(crate) fn dispatch(&self) -> Box<dyn Dispatch> {
-        let policy = self.policy();
-        if self.direct {
-            return Box::new(Direct::new(policy));
+    /// Who decides. Needs a runtime where there is a canary.
+    pub(crate) fn dispatch(&self) -> Result<Box<dyn Dispatch>> {
+        let mut policy = self.policy();
+        if self.canary.is_asked() {
+            policy = self.canary.around([policy, self.policy_from(self.seed.wrapping_add(1))])?;
         }
-        Box::new(Dispatcher::new(policy, self.rules()))
+        if self.direct {
+            return Ok(Box::new(Direct::new(policy)));
+        }
+        Ok(Box::new(Dispatcher::new(policy, self.rules())))
     }
 
     /// Who chooses.
     pub(crate) fn policy(&self) -> Box<dyn Policy> {
-        let limits = load::Limits::for_scrapes_every(self.watch_every);
-        self.policy.build(limits, self.seed)
+        self.policy_from(self.seed)
+    }
+
+    fn policy_from(&self, seed: u64) -> Box<dyn Policy> {
+        self.policy.build(load::Limits::for_scrapes_every(self.watch_every), seed)
     }
 
     fn rules(&self) -> Rules {

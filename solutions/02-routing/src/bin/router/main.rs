@@ -1,6 +1,7 @@
 //! The router as a process: this lab's policies and rules behind the course's data plane.
 
 mod args;
+mod canary;
 mod kubernetes;
 mod picker;
 
@@ -8,7 +9,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use proxy::{Member, Router};
+use proxy::Router;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -33,15 +34,15 @@ fn run(args: &Args) -> Result<()> {
             picker::serve(listen, &args.kubernetes, args.policy(), watching, ended).await
         });
     }
-    let endpoints = args.endpoints()?;
-    let router = Router::bind(args.settings(), args.dispatch())?;
+    let endpoints = args.members()?;
     runtime.block_on(async {
+        let router = Router::bind(args.settings(), args.dispatch()?)?;
         if args.kubernetes.is_asked() {
-            let (wanted, zone) = (args.kubernetes.wanted(), args.kubernetes.zone.clone());
-            let events = args.kubernetes.watch().await?;
-            tokio::spawn(kubernetes::follow(events, wanted, zone, router.membership()));
+            let followed = args.kubernetes.followed(&args.canary).await?;
+            let zone = args.kubernetes.zone.clone();
+            tokio::spawn(kubernetes::follow(followed, zone, router.membership()));
         } else {
-            router.membership().set(Member::fixed(&endpoints));
+            router.membership().set(endpoints);
         }
         let ended = ended(args.exit_with_parent)?;
         println!("listening on http://{}", router.address());
