@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
   cargo xtask bench engine --quick                    the same in less time, and with wider spreads
   cargo xtask bench loadgen --against wrk             only one peer
   cargo xtask bench cluster                           the embedded cluster beside its goals
+  cargo xtask bench policy --live                     what the simulator says of policies, beside what clients see
   cargo xtask bench engine --plot engine.svg          draw it, too
   cargo xtask bench show target/bench/engine.json     what an earlier run found
 
@@ -49,6 +50,9 @@ pub(crate) enum Command {
         /// Three rates of the ladder, and fewer conversations
         #[arg(long)]
         quick: bool,
+        /// One rate of the ladder in real time through the router, beside the same requests in virtual time: ten minutes
+        #[arg(long)]
+        live: bool,
         /// For maintainers: put result, tables and plot into the book
         #[arg(long)]
         book: bool,

@@ -23,6 +23,7 @@ mod sample;
 pub mod simulation;
 mod table;
 mod task;
+mod used;
 
 pub use compare::{Compared, Comparison, Contender, Figure, Measured};
 pub use error::BenchError;

@@ -74,7 +74,8 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
                 simulation::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
-        Some(Command::Policy { quick, book }) => policies(quick, book, stop),
+        Some(Command::Policy { quick, live: true, book }) => policies_live(quick, book, stop),
+        Some(Command::Policy { quick, live: false, book }) => policies(quick, book, stop),
         Some(Command::Router { run }) => {
             let bench = Bench {
                 name: "router",
@@ -191,6 +192,23 @@ fn policies(quick: bool, book: bool, stop: &Stop) -> Result<u8> {
     Ok(0)
 }
 
+/// The policies in both times: a machine, but no peers and no rounds.
+fn policies_live(quick: bool, book: bool, stop: &Stop) -> Result<u8> {
+    let places = Places::here();
+    let progress = Progress::on_stderr();
+    let result = policy::measure_live(quick, command(), &places, &progress, stop)?;
+    drop(progress);
+    let page = BookPage::of(&places.root, "policy-live");
+    let json = if book { page.result } else { places.bench().join("policy-live.json") };
+    anstream::print!("{}", result.markdown());
+    result.save(&json).context("the result could not be saved")?;
+    anstream::println!("\nsaved in {}", json.display());
+    if book {
+        write(&page.table, &result.markdown())?;
+    }
+    Ok(0)
+}
+
 fn report(result: &BenchResult, json: &Path, plot: Option<&Path>) -> Result<()> {
     anstream::print!("{}", terminal(result));
     result.save(json).context("the result could not be saved")?;
@@ -216,7 +234,9 @@ fn list() -> Result<u8> {
         ("router", "cost of a request and of a token, and what is added to times", router::PEERS),
         ("simulation", "requests simulated in a second", simulation::PEERS),
     ];
-    anstream::println!("policy: lab 2's policies on one simulated fleet, beside a published run");
+    anstream::println!(
+        "policy: lab 2's policies on one simulated fleet, beside a published run; with --live also in real time"
+    );
     for (name, about, peers) in benches {
         anstream::println!("{name}: {about}");
         for peer in peers {

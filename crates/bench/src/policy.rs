@@ -1,8 +1,10 @@
 //! `bench policy`: the routing policies of lab 2 on one simulated fleet, beside what llm-d published of the same ladder.
 //!
 //! Virtual time: figures depend on the programs and a seed, and not on this machine. So there are no rounds, no ratios of
-//! times, and no peers to install; the peers' figures are published ones, which the program that is run knows.
+//! times, and no peers to install; the peers' figures are published ones, which the program that is run knows. One rate of the
+//! ladder is also run in real time, through sockets: [`measure_live`].
 
+mod live;
 mod page;
 mod picture;
 
@@ -10,12 +12,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use grader::Stop;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::result::SCHEMA;
 use crate::run::run;
 use crate::{BenchError, BenchResult, Places, Progress, Task};
 
+pub use live::{LiveResult, LiveRow, Side, measure as measure_live};
 pub use page::markdown;
 pub use picture::svg;
 
@@ -193,9 +197,7 @@ impl PolicyResult {
     /// # Errors
     /// [`BenchError::Io`], [`BenchError::Json`].
     pub fn load(path: &Path) -> Result<Self, BenchError> {
-        let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
-        serde_json::from_str(&text)
-            .map_err(|cause| BenchError::Json { path: path.to_owned(), cause })
+        load(path)
     }
 
     /// Writes it.
@@ -203,8 +205,17 @@ impl PolicyResult {
     /// # Errors
     /// [`BenchError::Io`], [`BenchError::Json`].
     pub fn save(&self, path: &Path) -> Result<(), BenchError> {
-        let json = |cause| BenchError::Json { path: path.to_owned(), cause };
-        let text = serde_json::to_string_pretty(self).map_err(json)? + "\n";
-        crate::write(path, &text)
+        save(self, path)
     }
+}
+
+fn load<T: DeserializeOwned>(path: &Path) -> Result<T, BenchError> {
+    let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
+    serde_json::from_str(&text).map_err(|cause| BenchError::Json { path: path.to_owned(), cause })
+}
+
+fn save<T: Serialize>(result: &T, path: &Path) -> Result<(), BenchError> {
+    let json = |cause| BenchError::Json { path: path.to_owned(), cause };
+    let text = serde_json::to_string_pretty(result).map_err(json)? + "\n";
+    crate::write(path, &text)
 }

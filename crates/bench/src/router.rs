@@ -6,7 +6,6 @@
 
 mod command;
 mod contender;
-mod used;
 
 use std::rc::Rc;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
-use bench::policy::{self, PolicyResult};
+use bench::policy::{self, LiveResult, PolicyResult};
 use bench::{BenchResult, BookPage, Places, markdown, svg};
 
 #[test]
@@ -33,4 +33,13 @@ fn what_the_book_shows_of_policies_is_made_from_the_result_beside_it() {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
     assert!(read(&page.table) == policy::markdown(&result), "other tables: {again}");
     assert!(read(&page.plot) == policy::svg(&result), "another plot: {again}");
+}
+
+#[test]
+fn what_the_book_shows_of_policies_in_real_time_is_made_from_the_result_beside_it() {
+    let page = BookPage::of(&Places::here().root, "policy-live");
+    let result = LiveResult::load(&page.result).unwrap();
+    let again = "`cargo xtask bench policy --live --book` writes both files";
+    let table = std::fs::read_to_string(&page.table).unwrap_or_default();
+    assert!(table == result.markdown(), "another table: {again}");
 }

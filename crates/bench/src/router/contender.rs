@@ -9,10 +9,10 @@ use grader::Stop;
 use serde_json::Value;
 
 use super::command::Kind;
-use super::used::Used;
 use super::{OTHERS_CORE, ROUTER_CORE};
 use crate::compare::{Contender, Measured};
 use crate::run::{Process, run};
+use crate::used::Used;
 use crate::{BenchError, Task};
 
 /// How long a router may take to answer for the first time; the Python ones import for seconds.

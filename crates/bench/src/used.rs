@@ -5,16 +5,16 @@ use std::time::Duration;
 
 /// Processor time and memory of a process and its descendants.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Used {
+pub(crate) struct Used {
     /// User and system.
-    pub(super) cpu: Duration,
+    pub(crate) cpu: Duration,
     /// The most memory that each of them held, summed, in bytes.
-    pub(super) peak_rss_bytes: u64,
+    pub(crate) peak_rss_bytes: u64,
 }
 
 impl Used {
     /// Of this process and all below it. `None` where the system does not say.
-    pub(super) fn by(pid: u32) -> Option<Self> {
+    pub(crate) fn by(pid: u32) -> Option<Self> {
         let mut total = Self::default();
         let mut found = false;
         for pid in descendants(pid) {
