@@ -54,6 +54,8 @@ enum Image {
     Engine,
     /// Lab 2's router, which is the endpoint picker too
     Router,
+    /// The load generator
+    Loadgen,
 }
 
 impl Image {
@@ -61,14 +63,16 @@ impl Image {
         match self {
             Self::Engine => "engine",
             Self::Router => "router",
+            Self::Loadgen => "loadgen",
         }
     }
 
-    /// The reference's package, feature and program.
+    /// The package, its features, separated by commas, and the program.
     fn reference(self) -> [&'static str; 3] {
         match self {
             Self::Engine => ["sol01-triage", "serve", "sol01-engine"],
             Self::Router => ["sol02-routing", "live", "sol02-router"],
+            Self::Loadgen => ["loadgen", "", "loadgen"],
         }
     }
 }
@@ -105,11 +109,11 @@ fn stage(image: Image, program: Option<PathBuf>, out: Option<PathBuf>) -> Result
     Ok(())
 }
 
-/// Builds the reference's program.
+/// Builds the image's program: of a lab, the reference's.
 fn build(root: &Path, image: Image) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let [package, feature, program] = image.reference();
-    let args = ["build", "-q", "-p", package, "--features", feature, "--bin", program];
+    let [package, features, program] = image.reference();
+    let args = ["build", "-q", "-p", package, "--features", features, "--bin", program];
     let status = Command::new(cargo).args(args).current_dir(root).status().context("cargo")?;
     anyhow::ensure!(status.success(), "{program} cannot be built");
     let target =
