@@ -80,6 +80,11 @@ impl<'a> Forward<'a> {
         }
     }
 
+    /// The request's number.
+    pub(crate) fn id(&self) -> u64 {
+        self.about.route.id
+    }
+
     /// To the end of the answer.
     pub(crate) async fn run(mut self) -> End {
         self.on(Event::Arrived);

@@ -19,6 +19,7 @@ mod relay;
 mod request;
 mod response;
 mod server;
+mod shadow;
 mod shared;
 mod traces;
 mod watch;
@@ -32,6 +33,7 @@ pub use limits::Limits;
 pub use members::{Member, Membership};
 pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER, VERSION_HEADER};
 pub use server::{Router, Settings};
+pub use shadow::{Draw, Original, Shadowing};
 pub use traces::Tracing;
 pub use watch::{Reading, Seen, Watching, signals};
 

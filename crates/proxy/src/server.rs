@@ -16,6 +16,7 @@ use crate::ProxyError;
 use crate::limits::{Limits, MAX_IDLE_TIME};
 use crate::members::{Member, Membership};
 use crate::pool::Pool;
+use crate::shadow::{Shadow, Shadowing};
 use crate::shared::Shared;
 use crate::traces::{self, Tracing};
 use crate::watch::{Watching, look};
@@ -43,6 +44,8 @@ pub struct Settings {
     pub drain_timeout: Duration,
     /// Where spans go; `None` where nobody asked for them.
     pub tracing: Option<Tracing>,
+    /// Who gets copies of requests; `None`: nobody.
+    pub shadowing: Option<Shadowing>,
 }
 
 impl Settings {
@@ -57,6 +60,7 @@ impl Settings {
             drain_delay: Duration::ZERO,
             drain_timeout: Duration::from_secs(30),
             tracing: None,
+            shadowing: None,
         }
     }
 }
@@ -87,7 +91,8 @@ impl Router {
         }
         let traces = settings.tracing.as_ref().map(traces::start).transpose();
         let traces = traces.map_err(ProxyError::Thread)?;
-        let shared = Arc::new(Shared::new(dispatch, settings.limits, traces));
+        let shadow = settings.shadowing.clone().map(Shadow::new);
+        let shared = Arc::new(Shared::new(dispatch, settings.limits, traces, shadow));
         let (members, _) = watch::channel(Vec::new());
         Ok(Self { shared, listeners, address, settings, members })
     }

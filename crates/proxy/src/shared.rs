@@ -15,6 +15,7 @@ use smallvec::SmallVec;
 use crate::limits::Limits;
 use crate::members::Member;
 use crate::metrics::Metrics;
+use crate::shadow::Shadow;
 use crate::traces::Routed;
 
 /// Shared by all threads of a router.
@@ -31,6 +32,8 @@ pub(crate) struct Shared {
     pub(crate) reads_prompt: bool,
     /// `None` where nobody asked for traces.
     pub(crate) traces: Option<Exporter<Routed>>,
+    /// `None` where nothing is copied.
+    pub(crate) shadow: Option<Shadow>,
 }
 
 struct Core {
@@ -52,6 +55,7 @@ impl Shared {
         dispatch: Box<dyn Dispatch>,
         limits: Limits,
         traces: Option<Exporter<Routed>>,
+        shadow: Option<Shadow>,
     ) -> Self {
         Self {
             limits,
@@ -63,6 +67,7 @@ impl Shared {
             next_id: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             traces,
+            shadow,
         }
     }
 
@@ -187,6 +192,7 @@ impl Shared {
     /// Metrics of whoever decides.
     pub(crate) fn write_metrics(&self, page: &mut String) {
         self.core().dispatch.write_metrics(page);
+        self.shadow.iter().for_each(|shadow| page.push_str(&shadow.family().to_string()));
     }
 
     /// Takes no more requests, and says so to whoever asks for readiness.
@@ -239,7 +245,7 @@ mod tests {
     fn who_is_gone_is_forgotten_and_who_only_rests_is_not() {
         let policy = Forgets::default();
         let dispatch = Box::new(Direct::new(policy.clone()));
-        let shared = Shared::new(dispatch, Limits::default(), None);
+        let shared = Shared::new(dispatch, Limits::default(), None, None);
         let looked_at = shared.set_members(&[member(0, 1, true), member(1, 2, false)]);
         assert_eq!(looked_at.iter().map(|member| member.id.0).collect::<Vec<_>>(), [0]);
         assert_eq!(shared.counts().ready, 0, "nobody has looked yet");

@@ -18,6 +18,7 @@ use crate::forward::{End, Forward};
 use crate::limits::READ_BYTES;
 use crate::pool::Pool;
 use crate::request::{BadRequest, Head, Read, Reader};
+use crate::shadow::Original;
 use crate::shared::Shared;
 
 /// Tokens of an answer where nobody says how many, for the cost of a request.
@@ -196,7 +197,12 @@ impl Worker {
             cost: cost.saturating_add(facts.max_tokens.unwrap_or(USUAL_TOKENS)),
             patience: head.patience,
         };
-        Forward::new(self, client, head, reader.message(), about).run().await
+        let forward = Forward::new(self, client, head, reader.message(), about);
+        if let Some(shadow) = &self.shared.shadow {
+            let original = Original { id: forward.id(), path: &head.path, body };
+            shadow.mirror(original, reader.message(), head.is_head);
+        }
+        forward.run().await
     }
 
     /// The answer to what is asked of the router itself, and to what nobody may ask.

@@ -2,10 +2,11 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use common::{Backend, Client, Script, serve};
-use proxy::Member;
+use common::{Backend, Client, Script, serve, serve_with};
+use proxy::{Member, Settings, Shadowing};
 use routing::EndpointId;
 
 const MODELS: &str = "GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -62,6 +63,71 @@ fn a_new_replica_at_an_old_address_gets_a_connection_of_its_own() {
         client.answer();
     }
     assert_eq!(backend.connections(), 2);
+}
+
+/// Copies everything to a backend; counts the copies under way.
+fn shadowing(backend: &Backend, limit: Duration) -> (Settings, Arc<()>) {
+    let places = Arc::new(());
+    let place = places.clone();
+    let shadowing = Shadowing {
+        address: backend.address,
+        timeout: limit,
+        header: "x-copy",
+        draw: Arc::new(move |original| {
+            assert_eq!((original.path, original.body), ("/v1/completions", &b"{}"[..]));
+            Some(Box::new(place.clone()))
+        }),
+    };
+    (Settings { shadowing: Some(shadowing), ..Settings::local() }, places)
+}
+
+fn within_a_minute(mut is_so: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + Duration::from_secs(60);
+    while !is_so() {
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+#[test]
+fn a_copy_goes_to_the_shadow_and_its_answer_to_nobody() {
+    let backend = Backend::start(Script::unary("ok"));
+    let shadow =
+        Backend::start(Script::Bytes("HTTP/1.1 500 Bad\r\nContent-Length: 5\r\n\r\nworse"));
+    let (settings, places) = shadowing(&shadow, Duration::from_secs(60));
+    let router = serve_with(settings, &[&backend]);
+    let mut client = Client::connect(&router);
+    client.send(&post("{}"));
+    assert!(client.answer().ends_with("\r\n\r\nok"));
+    // The router itself and this test; a copy under way would be a third.
+    assert!(within_a_minute(|| !shadow.requests().is_empty() && Arc::strong_count(&places) == 2));
+    assert_eq!(
+        shadow.requests(),
+        ["POST /v1/completions HTTP/1.1\r\nx-copy: 1\r\nHost: h\r\ncontent-length: 2\r\n\r\n{}"]
+    );
+    let mut client = Client::connect(&router);
+    client.send("GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+    let page = client.rest();
+    assert!(page.contains("\nllm_router_shadow_total{outcome=\"failed\"} 1"), "{page}");
+    assert!(!page.contains("code=\"500\""), "clients saw no failure");
+}
+
+#[test]
+fn a_shadow_that_hangs_delays_nobody_and_gives_its_place_back() {
+    let backend = Backend::start(Script::unary("ok"));
+    let shadow = Backend::start(Script::Stream(vec!["never told to go on"]));
+    let (settings, places) = shadowing(&shadow, Duration::from_secs(5));
+    let router = serve_with(settings, &[&backend]);
+    let mut client = Client::connect(&router);
+    for _ in 0..20 {
+        client.send(&post("{}"));
+        assert!(client.answer().ends_with("\r\n\r\nok"));
+    }
+    assert!(Arc::strong_count(&places) > 2, "all answers came before the end of any copy");
+    assert!(within_a_minute(|| Arc::strong_count(&places) == 2));
 }
 
 #[test]

@@ -208,7 +208,12 @@ pub(crate) struct Running {
 
 /// Starts a router before these, and waits until all of them are ready.
 pub(crate) fn serve(backends: &[&Backend]) -> Running {
-    let router = Router::bind(Settings::local(), Box::new(Direct::new(RoundRobin::default())));
+    serve_with(Settings::local(), backends)
+}
+
+/// The same, otherwise than usual.
+pub(crate) fn serve_with(settings: Settings, backends: &[&Backend]) -> Running {
+    let router = Router::bind(settings, Box::new(Direct::new(RoundRobin::default())));
     let router = router.unwrap();
     let address = router.address();
     let membership = router.membership();
