@@ -12,12 +12,14 @@ use common::{foreign, render, text};
 use serde_json::{Value, json};
 
 /// Each folder that can be applied, and how many objects are of foreign kinds.
-const FOLDERS: [(&str, usize); 9] = [
+const FOLDERS: [(&str, usize); 11] = [
     ("solutions/02-routing/deploy", 2),
     ("solutions/02-routing/deploy/embedded", 0),
     ("solutions/02-routing/deploy/load", 0),
     ("solutions/02-routing/deploy/router", 2),
     ("solutions/02-routing/deploy/versions", 0),
+    ("solutions/02-routing/deploy/rollout", 2),
+    ("solutions/02-routing/deploy/rollout-embedded", 0),
     ("solutions/02-routing/deploy/gateway", 7),
     ("solutions/02-routing/deploy/istio", 2),
     ("solutions/02-routing/deploy/linkerd", 1),

@@ -2,7 +2,7 @@
 
 use protocol::exposition::{MetricFamily, MetricKind};
 
-use crate::rollout::{Guard, Rollout, State};
+use crate::rollout::{Guard, Rollout, State, Tally};
 use crate::split::Version;
 
 /// The canary's part of the traffic, from 0 to 1.
@@ -11,6 +11,10 @@ pub const SHARE: &str = "llm_router_canary_share";
 pub const STATE: &str = "llm_router_canary_state";
 /// Requests of each version in this step.
 pub const REQUESTS: &str = "llm_router_canary_step_requests";
+/// Of these, those that failed.
+pub const FAILED: &str = "llm_router_canary_step_failed";
+/// Of these, those that were slow.
+pub const SLOW: &str = "llm_router_canary_step_slow";
 /// How probable the evidence of a guard is at most, if the canary is no worse.
 pub const P_VALUE: &str = "llm_router_canary_p_value";
 
@@ -38,15 +42,19 @@ pub fn metrics(rollout: &Rollout) -> Vec<MetricFamily> {
         state.add(label("state", name), f64::from(u8::from(name == is)));
     }
     let mut requests = gauge(REQUESTS, "Requests that have ended in this step, by version.");
+    let mut failed = gauge(FAILED, "Of these, those that failed.");
+    let mut slow = gauge(SLOW, "Of these, those that were slow.");
     for version in [Version::Stable, Version::Canary] {
-        let count = rollout.tally(version).requests as f64;
-        requests.add(label("version", version.as_str()), count);
+        let Tally { requests: all, failed: bad, slow: late } = rollout.tally(version);
+        for (family, count) in [(&mut requests, all), (&mut failed, bad), (&mut slow, late)] {
+            family.add(label("version", version.as_str()), count as f64);
+        }
     }
     let mut p_value = gauge(P_VALUE, "An always-valid p-value of each guard.");
     for (name, guard) in [("errors", Guard::Errors), ("slow", Guard::Slow)] {
         p_value.add(label("guard", name), rollout.p_value(guard));
     }
-    vec![share, state, requests, p_value]
+    vec![share, state, requests, failed, slow, p_value]
 }
 
 #[cfg(test)]
@@ -76,6 +84,8 @@ mod tests {
             "llm_router_canary_state{state=\"running\"} 1",
             "llm_router_canary_state{state=\"rolled_back\"} 0",
             "llm_router_canary_step_requests{version=\"canary\"} 0",
+            "llm_router_canary_step_failed{version=\"canary\"} 0",
+            "llm_router_canary_step_slow{version=\"stable\"} 0",
             "llm_router_canary_p_value{guard=\"slow\"} 1",
         ] {
             assert!(page.lines().any(|seen| seen.starts_with(line)), "{line} in\n{page}");

@@ -14,6 +14,7 @@ use routing::{Direct, Dispatch, Policy};
 
 use crate::canary::{self, Rolling};
 use crate::kubernetes::Kubernetes;
+use crate::shadow::Copying;
 
 /// Routes OpenAI requests to model servers.
 #[derive(Debug, Parser)]
@@ -25,6 +26,7 @@ use crate::kubernetes::Kubernetes;
   lab02-router --endpoints ... --max-in-flight 32 --max-queue 256
   lab02-router --service default/engine --policy prefix
   lab02-router --service default/engine-stable --canary-service default/engine-canary --canary-slow 800ms
+  lab02-router --endpoints ... --shadow http://127.0.0.1:9001 --shadow-share 5
   lab02-router --picker 0.0.0.0:9002 --pool default/app=engine --policy prefix
 
 Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
@@ -120,6 +122,8 @@ pub(crate) struct Args {
     pub(crate) kubernetes: Kubernetes,
     #[command(flatten)]
     pub(crate) canary: Rolling,
+    #[command(flatten)]
+    shadow: Copying,
     /// End when standard input closes
     #[arg(long, hide = true)]
     pub(crate) exit_with_parent: bool,
@@ -132,8 +136,9 @@ impl Args {
         Ok(canary::fixed(&all(&self.endpoints)?, &all(&self.canary.canary_endpoints)?))
     }
 
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    pub(crate) fn settings(&self) -> Result<Settings> {
+        let shadow = self.shadow.url.as_deref().map(address).transpose()?;
+        Ok(Settings {
             listen: SocketAddr::new(self.host, self.port),
             threads: self.threads,
             limits: Limits {
@@ -153,7 +158,8 @@ impl Args {
                 .otlp_traces_endpoint
                 .clone()
                 .map(|endpoint| Tracing { endpoint, service: self.service_name.clone() }),
-        }
+            shadowing: shadow.map(|address| self.shadow.to(address)),
+        })
     }
 
     /// Who decides. Needs a runtime where there is a canary.

@@ -4,6 +4,7 @@ mod args;
 mod canary;
 mod kubernetes;
 mod picker;
+mod shadow;
 
 use std::process::ExitCode;
 
@@ -30,13 +31,13 @@ fn run(args: &Args) -> Result<()> {
     if let Some(listen) = args.kubernetes.picker {
         return runtime.block_on(async {
             let ended = ended(args.exit_with_parent)?;
-            let watching = args.settings().watching;
+            let watching = args.settings()?.watching;
             picker::serve(listen, &args.kubernetes, args.policy(), watching, ended).await
         });
     }
     let endpoints = args.members()?;
     runtime.block_on(async {
-        let router = Router::bind(args.settings(), args.dispatch()?)?;
+        let router = Router::bind(args.settings()?, args.dispatch()?)?;
         if args.kubernetes.is_asked() {
             let followed = args.kubernetes.followed(&args.canary).await?;
             let zone = args.kubernetes.zone.clone();
