@@ -61,7 +61,23 @@ fn wrong(object: &Value, schema: &apimachinery::schema::Schema) -> Vec<String> {
     let settled = decode::settle(typed, &mut object).err();
     let causes = apimachinery::validate::against(typed, &object);
     let causes = causes.into_iter().map(|cause| format!("{cause:?}"));
-    unknown.into_iter().chain(settled.map(|e| format!("{e:?}"))).chain(causes).collect()
+    let rules = rules_of_pools(&object);
+    unknown.into_iter().chain(settled.map(|e| format!("{e:?}"))).chain(causes).chain(rules).collect()
+}
+
+/// The CEL rules of an InferencePool, applied by hand; `object` has its defaults. Nothing for other kinds.
+fn rules_of_pools(object: &Value) -> Vec<String> {
+    let mut broken = Vec::new();
+    let ports = object["spec"]["targetPorts"].as_array().into_iter().flatten();
+    let numbers: Vec<&Value> = ports.map(|port| &port["number"]).collect();
+    if numbers.iter().any(|one| numbers.iter().filter(|other| *other == one).count() > 1) {
+        broken.push("port number must be unique".to_owned());
+    }
+    let picker = &object["spec"]["endpointPickerRef"];
+    if picker["kind"] == "Service" && picker["port"].is_null() {
+        broken.push("port is required when kind is 'Service'".to_owned());
+    }
+    broken
 }
 
 /// Fields that a schema does not know.
@@ -137,9 +153,35 @@ fn mistakes_in_foreign_kinds_would_be_found() {
         assert!(!wrong(&json!({"spec": spec}), route).is_empty(), "{what}");
     }
     let pool = of("inference.networking.k8s.io/v1", "InferencePool");
-    let spec = json!({"selector": {"matchLabels": {}}, "targetPorts": [{"number": 8000}]});
-    assert!(!wrong(&json!({"spec": spec}), pool).is_empty(), "a pool without a picker");
-    let rule = of("networking.istio.io/v1", "DestinationRule");
+    let ports = |numbers: &[u32]| -> Vec<Value> {
+        numbers.iter().map(|number| json!({"number": number})).collect()
+    };
+    let of = |spec: Value| {
+        let mut all = json!({
+            "selector": {"matchLabels": {"app": "engine"}}, "targetPorts": ports(&[8000]),
+            "endpointPickerRef": {"name": "picker", "port": {"number": 9002}},
+        });
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        wrong(&json!({"spec": all}), pool)
+    };
+    assert_eq!(of(json!({})), Vec::<String>::new(), "a pool");
+    for (what, spec) in [
+        ("a Service without its port", json!({"endpointPickerRef": {"name": "picker"}})),
+        ("the same port twice", json!({"targetPorts": ports(&[8000, 8001, 8000])})),
+        ("nine ports", json!({"targetPorts": ports(&[1, 2, 3, 4, 5, 6, 7, 8, 9])})),
+        ("no port", json!({"targetPorts": []})),
+        ("port 0", json!({"targetPorts": ports(&[0])})),
+        ("port 65536", json!({"targetPorts": ports(&[65536])})),
+        ("a protocol that pools do not have", json!({"appProtocol": "grpc"})),
+        ("a value that is no label", json!({"selector": {"matchLabels": {"app": "a b"}}})),
+        (
+            "a failure mode that does not exist",
+            json!({"endpointPickerRef": {"name": "p", "port": {"number": 1}, "failureMode": "Open"}}),
+        ),
+    ] {
+        assert!(!of(spec).is_empty(), "{what}");
+    }
+    let rule = &schemas[&("networking.istio.io/v1".to_owned(), "DestinationRule".to_owned())];
     let spec = json!({"host": "a", "trafficPolicy": {"loadBalancer": {"simple": "PEAK_EWMA"}}});
     assert!(!wrong(&json!({"spec": spec}), rule).is_empty(), "a policy that Istio does not have");
 }
