@@ -125,8 +125,19 @@ pub struct PoolSpec {
     pub selector: PoolSelector,
     /// Each port of a pod is a replica of its own.
     pub target_ports: Vec<PoolPort>,
-    /// Who picks.
-    pub endpoint_picker_ref: EndpointPickerRef,
+    /// Who picks. Optional since release 1.5 of the extension; most gateways need one all the same.
+    #[serde(default)]
+    pub endpoint_picker_ref: Option<EndpointPickerRef>,
+}
+
+// === impl PoolSpec ===
+
+impl PoolSpec {
+    /// Whether it means the same pods at the same ports as another one.
+    #[must_use]
+    pub fn same_pods(&self, other: &Self) -> bool {
+        self.selector == other.selector && self.target_ports == other.target_ports
+    }
 }
 
 /// Labels, all of which must be there.
@@ -184,6 +195,39 @@ pub struct ObjectiveSpec {
     /// Higher is served first; below 0 it is dropped where there is too much. Not set: 0.
     #[serde(default)]
     pub priority: i32,
+    /// The pool whose requests it is about, in its own namespace.
+    pub pool_ref: PoolRef,
+}
+
+/// A pool in the same namespace.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+pub struct PoolRef {
+    /// Its group.
+    #[serde(default = "pool_group")]
+    pub group: String,
+    /// `InferencePool`.
+    #[serde(default = "pool_kind")]
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+}
+
+// === impl PoolRef ===
+
+impl PoolRef {
+    /// Whether it means the InferencePool of this name.
+    #[must_use]
+    pub fn is(&self, name: &str) -> bool {
+        self.group == pool_group() && self.kind == pool_kind() && self.name == name
+    }
+}
+
+fn pool_group() -> String {
+    "inference.networking.k8s.io".to_owned()
+}
+
+fn pool_kind() -> String {
+    "InferencePool".to_owned()
 }
 
 #[cfg(test)]
@@ -209,7 +253,14 @@ mod tests {
             },
         }))
         .unwrap();
-        assert_eq!(pool.spec.endpoint_picker_ref.failure_mode, FailureMode::FailClose);
+        let picker = pool.spec.endpoint_picker_ref.unwrap();
+        assert_eq!(picker.failure_mode, FailureMode::FailClose);
+        let objective: ObjectiveSpec =
+            serde_json::from_value(serde_json::json!({"poolRef": {"name": "a"}})).unwrap();
+        assert_eq!((objective.priority, objective.pool_ref.is("a")), (0, true));
+        let elsewhere = serde_json::json!({"poolRef": {"name": "a", "kind": "Service"}});
+        let elsewhere: ObjectiveSpec = serde_json::from_value(elsewhere).unwrap();
+        assert!(!elsewhere.pool_ref.is("a"));
     }
 
     #[test]

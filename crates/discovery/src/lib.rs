@@ -5,6 +5,8 @@
 
 mod event;
 mod gateway;
+#[cfg(feature = "watch")]
+mod inference;
 mod slice;
 #[cfg(feature = "watch")]
 mod watch;
@@ -12,9 +14,11 @@ mod watch;
 pub use event::Event;
 pub use gateway::{
     BackendRef, EndpointPickerRef, FailureMode, HttpRoute, HttpRouteSpec, InferenceObjective,
-    InferencePool, Meta, ObjectiveSpec, PathMatch, PoolPort, PoolSelector, PoolSpec, RouteMatch,
-    RouteRule, ValueMatch,
+    InferencePool, Meta, ObjectiveSpec, PathMatch, PoolPort, PoolRef, PoolSelector, PoolSpec,
+    RouteMatch, RouteRule, ValueMatch,
 };
+#[cfg(feature = "watch")]
+pub use inference::{Priorities, watch_objectives};
 pub use slice::{Conditions, Family, Slice, SliceEndpoint, SlicePort};
 #[cfg(feature = "watch")]
 pub use watch::{Source, WatchError, client, watch};

@@ -37,6 +37,13 @@ pub enum Source {
         /// Its target ports: each is a replica of its own.
         ports: Vec<u16>,
     },
+    /// The same, as an InferencePool says it, whatever it says next.
+    InferencePool {
+        /// Its namespace, and its pods'.
+        namespace: String,
+        /// Its name.
+        name: String,
+    },
 }
 
 /// Why nothing is watched.
@@ -83,18 +90,26 @@ pub fn watch(client: Client, source: Source) -> mpsc::Receiver<Event> {
             }
             Source::Pool { namespace, labels, ports } => {
                 let api: Api<Pod> = Api::namespaced(client, &namespace);
-                let labels: Vec<String> =
-                    labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-                let config = watcher::Config::default().labels(&labels.join(","));
+                let config = pods_with(&labels);
                 pass(watcher(api, config), |pod| pod_slice(pod, &ports), &events).await;
+            }
+            Source::InferencePool { namespace, name } => {
+                crate::inference::follow_pool(client, namespace, name, events).await;
             }
         }
     });
     receiver
 }
 
+/// Those that carry all of the labels.
+pub(crate) fn pods_with(labels: &BTreeMap<String, String>) -> watcher::Config {
+    let labels: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    watcher::Config::default().labels(&labels.join(","))
+}
+
 /// Hands events on until nobody reads.
-async fn pass<K: ResourceExt>(
+pub(crate) async fn pass<K: ResourceExt>(
     stream: impl Stream<Item = Result<watcher::Event<K>, watcher::Error>>,
     read: impl Fn(K) -> Slice,
     events: &mpsc::Sender<Event>,
@@ -154,7 +169,7 @@ fn slice(object: EndpointSlice) -> Slice {
 }
 
 /// A pod as the one slice that it would be in: conditions as Kubernetes' own endpoint slice controller finds them.
-fn pod_slice(pod: Pod, ports: &[u16]) -> Slice {
+pub(crate) fn pod_slice(pod: Pod, ports: &[u16]) -> Slice {
     let terminating = pod.metadata.deletion_timestamp.is_some();
     let (name, pod_uid) = (pod.name_any(), pod.uid());
     let status = pod.status.unwrap_or_default();

@@ -1,85 +1,26 @@
 //! The watch, before the course's own API server: what is written there arrives, and what is not said is not made up.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod common;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use api_server::{Certificates, NoNodes};
+use common::Server;
 use discovery::{Conditions, Event, Family, Slice, Source, watch};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
-use kube::config::AuthInfo;
-use kube::{Api, Client};
-use object_store::Store;
 use serde_json::json;
-use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 
-const TOKEN: &str = "the token of a test";
 /// Longer than any pause of the watch.
 const LIMIT: Duration = Duration::from_secs(60);
 
-type Serving = JoinHandle<Result<(), api_server::ServeError>>;
-
-/// An API server that can be stopped and started again at the same address.
-struct Server {
-    store: Store,
-    address: SocketAddr,
-    certificates: Certificates,
-    running: Option<(oneshot::Sender<()>, Serving)>,
-}
-
-impl Server {
-    async fn start() -> Self {
-        let store = Store::default();
-        object_store::bootstrap(&store, std::net::Ipv4Addr::new(127, 96, 0, 1), 443).unwrap();
-        let certificates = Certificates::generate(&[]).unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let mut server = Self { store, address, certificates, running: None };
-        server.serve(listener);
-        server
-    }
-
-    fn serve(&mut self, listener: TcpListener) {
-        let config = api_server::Config::new(TOKEN, self.certificates.clone());
-        let (stop, stopped) = oneshot::channel();
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let serving =
-            api_server::serve(listener, self.store.clone(), config, Arc::new(NoNodes), shutdown);
-        self.running = Some((stop, tokio::spawn(serving)));
-    }
-
-    async fn stop(&mut self) {
-        let (stop, task) = self.running.take().unwrap();
-        drop(stop);
-        task.await.unwrap().unwrap();
-    }
-
-    async fn again(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
-        self.serve(listener);
-    }
-
-    fn client(&self) -> Client {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let uri = format!("https://{}", self.address).parse().unwrap();
-        let mut config = kube::Config::new(uri);
-        let authority = pem::parse(&self.certificates.authority).unwrap();
-        config.root_cert = Some(vec![authority.into_contents()]);
-        config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
-        Client::try_from(config).unwrap()
-    }
-
-    fn slices(&self) -> Api<EndpointSlice> {
-        Api::namespaced(self.client(), "default")
-    }
+/// The slices of a server.
+fn slices_of(server: &Server) -> Api<EndpointSlice> {
+    Api::namespaced(server.client(), "default")
 }
 
 fn object(name: &str, service: &str, address: &str, ready: bool) -> EndpointSlice {
@@ -124,7 +65,7 @@ async fn listed(events: &mut mpsc::Receiver<Event>) -> BTreeMap<String, Slice> {
 #[tokio::test]
 async fn slices_are_listed_then_followed() {
     let mut server = Server::start().await;
-    let slices = server.slices();
+    let slices = slices_of(&server);
     let post = PostParams::default();
     slices.create(&post, &object("a", "engine", "10.0.0.1", true)).await.unwrap();
     slices.create(&post, &object("other", "elsewhere", "10.0.0.9", true)).await.unwrap();
@@ -168,7 +109,7 @@ async fn a_server_that_comes_back_is_listed_again_and_what_went_meanwhile_is_mis
     let mut server = Server::start().await;
     let post = PostParams::default();
     for (name, address) in [("a", "10.0.0.1"), ("b", "10.0.0.2")] {
-        server.slices().create(&post, &object(name, "engine", address, true)).await.unwrap();
+        slices_of(&server).create(&post, &object(name, "engine", address, true)).await.unwrap();
     }
     let mut events = watch(server.client(), of_service());
     assert_eq!(listed(&mut events).await.len(), 2);
