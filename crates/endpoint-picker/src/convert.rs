@@ -164,3 +164,83 @@ fn dynamic(entries: &[Metadata]) -> Option<Struct> {
     let value = |of: Struct| Value { kind: Some(Kind::StructValue(of)) };
     Some(Struct { fields: namespaces.into_iter().map(|(name, of)| (name, value(of))).collect() })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use prost::Message;
+
+    use super::*;
+
+    /// A message with every field somehow set, cut, and with bytes that are turned.
+    fn bent() -> impl Strategy<Value = Vec<u8>> {
+        let text = ".{0,20}";
+        let message =
+            (text, prop::collection::vec(any::<u8>(), 0..200), any::<(i32, i32, bool)>(), 0..6_u8);
+        let message = message.prop_map(|(text, bytes, (first, second, last), kind)| {
+            let header =
+                HeaderValue { key: text.clone(), value: text.clone(), raw_value: bytes.clone() };
+            let headers = Some(HeaderMap { headers: vec![header; 3] });
+            let headers = crate::messages::HttpHeaders { headers, end_of_stream: last };
+            let body = crate::messages::HttpBody { body: bytes, end_of_stream: last };
+            let trailers = crate::messages::HttpTrailers { trailers: None };
+            let request = match kind {
+                0 => Request::RequestHeaders(headers),
+                1 => Request::ResponseHeaders(headers),
+                2 => Request::RequestBody(body),
+                3 => Request::ResponseBody(body),
+                4 => Request::RequestTrailers(trailers),
+                _ => Request::ResponseTrailers(trailers),
+            };
+            let value = Value { kind: Some(Kind::StringValue(text)) };
+            let fields = [(SUBSET.to_owned(), value.clone()), (SERVED.to_owned(), value)].into();
+            let metadata = Struct { fields };
+            let filter_metadata = [
+                (SUBSET_NAMESPACE.to_owned(), metadata.clone()),
+                (DESTINATION_NAMESPACE.to_owned(), metadata),
+            ];
+            ProcessingRequest {
+                request: Some(request),
+                metadata_context: Some(MetadataContext { filter_metadata: filter_metadata.into() }),
+                observability_mode: last,
+                protocol_config: Some(crate::messages::ProtocolConfiguration {
+                    request_body_mode: first,
+                    response_body_mode: second,
+                }),
+            }
+        });
+        let turns = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+        (message, turns, any::<prop::sample::Index>()).prop_map(|(message, turns, cut)| {
+            let mut bytes = message.encode_to_vec();
+            for (at, with) in turns {
+                let at = at.index(bytes.len());
+                bytes[at] ^= with;
+            }
+            bytes.truncate(cut.index(2 * bytes.len()).max(1));
+            bytes
+        })
+    }
+
+    proptest! {
+        /// Whatever arrives is a phase, nothing, or no message; and what it holds came in it.
+        #[test]
+        fn bytes_of_any_kind_are_read_or_refused(
+            bytes in prop_oneof![bent(), prop::collection::vec(any::<u8>(), 0..300)],
+        ) {
+            let Ok(message) = ProcessingRequest::decode(&*bytes) else { return Ok(()) };
+            // A byte that is not UTF-8 becomes three.
+            let most = 3 * bytes.len();
+            match phase(message) {
+                Some(Phase::RequestHeaders { headers, subset, .. }) => {
+                    let long: usize = headers.iter().map(|(key, value)| key.len() + value.len()).sum();
+                    let subset: usize = subset.iter().flatten().map(String::len).sum();
+                    prop_assert!(long + subset <= most);
+                }
+                Some(Phase::RequestBody { chunk, .. } | Phase::ResponseBody { chunk, .. }) => {
+                    prop_assert!(chunk.len() <= bytes.len());
+                }
+                _ => {}
+            }
+        }
+    }
+}
