@@ -23,7 +23,7 @@ const FOLDERS: [(&str, usize); 11] = [
     ("solutions/02-routing/deploy/gateway", 7),
     ("solutions/02-routing/deploy/istio", 2),
     ("solutions/02-routing/deploy/linkerd", 1),
-    ("solutions/02-routing/deploy/observe", 3),
+    ("solutions/02-routing/deploy/observe", 4),
 ];
 
 /// Roles and what binds them: Kubernetes' own, but not the embedded cluster's, so their schemas are not among the built-in ones.
@@ -62,7 +62,12 @@ fn wrong(object: &Value, schema: &apimachinery::schema::Schema) -> Vec<String> {
     let causes = apimachinery::validate::against(typed, &object);
     let causes = causes.into_iter().map(|cause| format!("{cause:?}"));
     let rules = rules_of_pools(&object);
-    unknown.into_iter().chain(settled.map(|e| format!("{e:?}"))).chain(causes).chain(rules).collect()
+    unknown
+        .into_iter()
+        .chain(settled.map(|e| format!("{e:?}")))
+        .chain(causes)
+        .chain(rules)
+        .collect()
 }
 
 /// The CEL rules of an InferencePool, applied by hand; `object` has its defaults. Nothing for other kinds.
@@ -249,6 +254,43 @@ fn the_router_may_only_look() {
         .filter_map(Value::as_str)
         .collect();
     assert_eq!(verbs, BTreeSet::from(["list", "watch"]));
+}
+
+/// A picker reads a pool that is there, may read it, and is asked at the port that the pool names.
+#[test]
+fn pickers_read_the_pools_that_name_them() {
+    let all = render("solutions/02-routing/deploy/gateway");
+    let role = all.iter().find(|object| object["kind"] == "Role").unwrap();
+    let may: BTreeSet<&str> = role["rules"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|rule| rule["resources"].as_array().unwrap())
+        .filter_map(Value::as_str)
+        .collect();
+    assert!(may.is_superset(&BTreeSet::from(["inferencepools", "inferenceobjectives", "pods"])));
+    let pools: Vec<&Value> =
+        all.iter().filter(|object| object["kind"] == "InferencePool").collect();
+    assert_eq!(pools.len(), 2);
+    for pool in pools {
+        let (name, reference) = (text(pool, "/metadata/name"), &pool["spec"]["endpointPickerRef"]);
+        let named = |kind: &str| {
+            let found = all.iter().find(|object| {
+                object["kind"] == kind && object["metadata"]["name"] == reference["name"]
+            });
+            found.unwrap_or_else(|| panic!("{name}: no {kind}"))
+        };
+        let container = &named("Deployment")["spec"]["template"]["spec"]["containers"][0];
+        let args: Vec<&str> =
+            container["args"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        let wanted = format!("--inference-pool=$(POD_NAMESPACE)/{name}");
+        assert!(args.contains(&&*wanted), "{name}: {args:?}");
+        let port = &named("Service")["spec"]["ports"][0];
+        assert_eq!(port["port"], reference["port"]["number"], "{name}");
+        let listens = format!("--picker=$(POD_IP):{}", container["ports"][0]["containerPort"]);
+        assert!(args.contains(&&*listens), "{name}: {args:?}");
+        assert_eq!(port["targetPort"], container["ports"][0]["name"], "{name}");
+    }
 }
 
 /// Every Service, pool and subset that something points to is there, and every selector finds a pod template.

@@ -33,6 +33,7 @@ pub mod need;
 pub mod outliers;
 pub mod peak_ewma;
 pub mod picker;
+pub mod picker_metrics;
 pub mod pipeline;
 pub mod policies;
 pub mod pool_picker;

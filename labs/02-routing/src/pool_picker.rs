@@ -11,6 +11,7 @@ use discovery::Event;
 use endpoint_picker::Refusal;
 use routing::{EndpointId, EndpointView, Feedback, Happening, Policy, RouteRequest, Scrape};
 
+use crate::picker_metrics::Tally;
 use crate::slices::{EndpointTable, Replica, Wanted, in_zone};
 
 /// When a client that was shed may come again.
@@ -83,6 +84,9 @@ pub struct PoolPicker<P> {
     in_flight: BTreeMap<EndpointId, u32>,
     scrapes: BTreeMap<EndpointId, Scrape>,
     requests: u64,
+    /// Endpoints that a proxy may try when the one that was picked fails.
+    fallbacks: usize,
+    tally: Tally,
 }
 
 // === impl PoolPicker ===
@@ -100,14 +104,38 @@ impl<P: Policy> PoolPicker<P> {
             in_flight: BTreeMap::new(),
             scrapes: BTreeMap::new(),
             requests: 0,
+            fallbacks: 0,
+            tally: Tally::default(),
         }
     }
 
-    /// What requests that name an objective are worth.
-    #[must_use]
-    pub fn with_objectives(mut self, objectives: BTreeMap<String, i32>) -> Self {
+    /// What requests that name an objective are worth, from now on.
+    pub fn set_objectives(&mut self, objectives: BTreeMap<String, i32>) {
         self.objectives = objectives;
+    }
+
+    /// Names so many endpoints behind the one that is picked, at most.
+    #[must_use]
+    pub fn with_fallbacks(mut self, fallbacks: usize) -> Self {
+        self.fallbacks = fallbacks;
         self
+    }
+
+    /// What was counted.
+    #[must_use]
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// The same, to count more.
+    pub fn tally_mut(&mut self) -> &mut Tally {
+        &mut self.tally
+    }
+
+    /// What an endpoint last said of itself.
+    #[must_use]
+    pub fn scrape(&self, endpoint: EndpointId) -> Option<Scrape> {
+        self.scrapes.get(&endpoint).copied()
     }
 
     /// The endpoints, as far as they are known.
@@ -169,15 +197,49 @@ impl<P: Policy> PoolPicker<P> {
         // ANCHOR_END: task_2_6_pick
     }
 
+    /// Where a proxy may go on to when the endpoint that was picked fails, the best first: never more than
+    /// [`with_fallbacks`](Self::with_fallbacks) allows, and nobody outside of the subset. Who has room comes first, then who is in our zone,
+    /// then who has less in flight. The policy is not asked: it would take each question for a request.
+    #[must_use]
+    pub fn fallbacks(&self, wish: &Wish, picked: &Pick, now: Duration) -> Vec<SocketAddr> {
+        if self.fallbacks == 0 {
+            return Vec::new();
+        }
+        let allowed = |address: SocketAddr| {
+            wish.subset.as_ref().is_none_or(|subset| subset.contains(&address.to_string()))
+        };
+        let others = self.table.ready().filter(|replica| replica.id != picked.endpoint);
+        let others: Vec<&Replica> =
+            others.filter(|replica| allowed(replica.seen.address)).collect();
+        let near: Vec<EndpointId> = in_zone(others.clone(), self.zone.as_deref())
+            .iter()
+            .map(|replica| replica.id)
+            .collect();
+        let mut ranked: Vec<_> = others
+            .into_iter()
+            .map(|replica| {
+                let view = self.view(replica);
+                let is_full = self.saturation.is_reached(&view, now);
+                let rank = (is_full, !near.contains(&replica.id), view.in_flight, replica.id);
+                (rank, replica.seen.address)
+            })
+            .collect();
+        ranked.sort_unstable();
+        ranked.into_iter().take(self.fallbacks).map(|(_, address)| address).collect()
+    }
+
     /// What a policy is shown of these replicas, in their order.
     #[must_use]
     pub fn views(&self, replicas: &[Replica]) -> Vec<EndpointView> {
-        let view = |replica: &Replica| EndpointView {
+        replicas.iter().map(|replica| self.view(replica)).collect()
+    }
+
+    fn view(&self, replica: &Replica) -> EndpointView {
+        EndpointView {
             id: replica.id,
             in_flight: self.in_flight(replica.id),
-            scrape: self.scrapes.get(&replica.id).copied(),
-        };
-        replicas.iter().map(view).collect()
+            scrape: self.scrape(replica.id),
+        }
     }
 
     /// A number for a request.

@@ -12,6 +12,7 @@ use endpoint_picker::{
 };
 use routing::{Ending, Feedback, Happening, Policy};
 
+use crate::picker_metrics::Outcome;
 use crate::pool_picker::{Pick, PoolPicker, Wish};
 
 /// The longest body that is kept until its end is there.
@@ -170,19 +171,22 @@ impl ExtProc {
         if picker.reads_prompt() {
             self.wish.prompt = (self.prompt)(&self.body);
         }
-        // Ask the picker. The protocol wants the endpoint twice: in the header `DESTINATION` of the request, and in the metadata, key
-        // `DESTINATION` of the namespace `DESTINATION_NAMESPACE`; both must say the same. Note what was picked and when it was sent. A
-        // refusal goes through `self.refuse`.
+        // Ask the picker. The protocol wants the destination twice: in the header `DESTINATION` of the request, and in the metadata, key
+        // `DESTINATION` of the namespace `DESTINATION_NAMESPACE`; both must say the same. It is the address that was picked, and behind
+        // it, with commas between and no spaces, those that the proxy may try next (`picker.fallbacks`). Note what was picked and when it
+        // was sent. A refusal goes through `self.refuse`.
         // ANCHOR: task_2_6_decide
         let picked = picker.pick(&self.wish, now).map_err(|refusal| self.refuse(refusal))?;
         (self.picked, self.sent, self.stage) = (Some(picked), now, Stage::Picked);
-        let address = picked.address.to_string();
+        let others = picker.fallbacks(&self.wish, &picked, now);
+        let all = std::iter::once(picked.address).chain(others);
+        let all = all.map(|address| address.to_string()).collect::<Vec<_>>().join(",");
         let entry = Metadata {
             namespace: DESTINATION_NAMESPACE.to_owned(),
             key: DESTINATION.to_owned(),
-            value: address.clone(),
+            value: all.clone(),
         };
-        let headers = vec![(DESTINATION.to_owned(), address)];
+        let headers = vec![(DESTINATION.to_owned(), all)];
         Ok(Mutation { headers, metadata: vec![entry] })
         // ANCHOR_END: task_2_6_decide
     }
@@ -288,8 +292,12 @@ impl ExtProc {
         picker: &mut PoolPicker<P>,
         now: Duration,
     ) {
+        if self.stage != Stage::Picked {
+            return;
+        }
         let took = now.saturating_sub(self.sent);
         self.tell(Happening::Ended { ending: Ending::Failed, took }, picker, now);
+        picker.tally_mut().moved();
         if let Some(picked) = &mut self.picked {
             picked.endpoint = endpoint;
         }
@@ -307,8 +315,11 @@ impl ExtProc {
         }
     }
 
+    /// Tells the policy, as long as the request lasts: a proxy that goes on talking afterwards must not spoil what was counted.
     fn tell<P: Policy>(&self, happening: Happening, picker: &mut PoolPicker<P>, now: Duration) {
-        if let Some(Pick { request, endpoint, .. }) = self.picked {
+        if let Some(Pick { request, endpoint, .. }) =
+            self.picked.filter(|_| self.stage == Stage::Picked)
+        {
             picker.observe(&Feedback { request, endpoint, happening, at: now });
         }
     }
@@ -350,7 +361,8 @@ impl<P: Policy + 'static> endpoint_picker::Picker for Shared<P> {
     type Session = SharedExtProc<P>;
 
     fn open(&self) -> SharedExtProc<P> {
-        SharedExtProc { picker: Arc::clone(&self.picker), request: ExtProc::new(self.prompt) }
+        let request = ExtProc::new(self.prompt);
+        SharedExtProc { picker: Arc::clone(&self.picker), request, began: None }
     }
 
     fn is_ready(&self) -> bool {
@@ -363,6 +375,22 @@ impl<P: Policy + 'static> endpoint_picker::Picker for Shared<P> {
 pub struct SharedExtProc<P> {
     picker: Arc<Mutex<PoolPicker<P>>>,
     request: ExtProc,
+    /// When its headers came.
+    began: Option<Duration>,
+}
+
+impl<P: Policy> SharedExtProc<P> {
+    /// Counts a decision, if this step was one.
+    fn count(&self, before: Stage, replies: &[Reply], picker: &mut PoolPicker<P>, now: Duration) {
+        let outcome = match (before, self.request.stage, replies.first()) {
+            (Stage::Picked | Stage::Refused | Stage::Ended, ..) => return,
+            (_, Stage::Picked, _) => Outcome::Picked,
+            (_, Stage::Refused, Some(Reply::Immediate(refusal))) => Outcome::from(*refusal),
+            _ => return,
+        };
+        let waited = now.saturating_sub(self.began.unwrap_or(now));
+        picker.tally_mut().decided(self.request.wish.priority, outcome, waited);
+    }
 }
 
 impl<P: Policy + 'static> endpoint_picker::Session for SharedExtProc<P> {
@@ -370,7 +398,11 @@ impl<P: Policy + 'static> endpoint_picker::Session for SharedExtProc<P> {
         let mut picker = lock(&self.picker);
         match phase {
             Phase::RequestHeaders { .. } | Phase::RequestBody { .. } | Phase::RequestTrailers => {
-                self.request.on_request(phase, &mut picker, now)
+                self.began.get_or_insert(now);
+                let before = self.request.stage();
+                let replies = self.request.on_request(phase, &mut picker, now);
+                self.count(before, &replies, &mut picker, now);
+                replies
             }
             _ => self.request.on_response(phase, &mut picker, now),
         }

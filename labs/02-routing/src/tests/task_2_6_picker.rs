@@ -236,6 +236,35 @@ fn task_2_6_names_the_endpoint_in_the_header_and_in_the_metadata() {
 }
 
 #[test]
+fn task_2_6_names_fallbacks_behind_the_endpoint_that_it_picked() {
+    for (context, allowed, expected) in [
+        ("all allowed", None, "10.0.0.2:8000,10.0.0.1:8000,10.0.0.3:8000"),
+        (
+            "the proxy allows two",
+            subset(&["10.0.0.3:8000", "10.0.0.4:8000"]),
+            "10.0.0.4:8000,10.0.0.3:8000",
+        ),
+        ("the proxy allows one", subset(&["10.0.0.3:8000"]), "10.0.0.3:8000"),
+    ] {
+        // The prompt begins with a 1: the second of those that are allowed.
+        let mut picker = picker(Reader::default(), 4).with_fallbacks(2);
+        let mut request = ExtProc::new(whole);
+        let Phase::RequestHeaders { headers, modes, last, .. } =
+            headers((BodyMode::Buffered, BodyMode::None), false)
+        else {
+            unreachable!("headers")
+        };
+        let phase = Phase::RequestHeaders { headers, subset: allowed, modes, last };
+        request.on_request(phase, &mut picker, NOW);
+        let replies = request.on_request(body(&[1], true), &mut picker, NOW);
+        let expected = vec![Reply::RequestBody(sent_to(expected), None)];
+        expect_eq(format!("four endpoints, two fallbacks, {context}"), expected, replies);
+        let sent: Vec<_> = picker.policy().heard.clone();
+        expect_eq(format!("{context}: what the policy heard"), 1, sent.len());
+    }
+}
+
+#[test]
 fn task_2_6_waits_for_the_body_only_where_the_policy_reads_it() {
     for (mode, waits, at_headers) in [
         (BodyMode::FullDuplex, true, 0),

@@ -14,6 +14,7 @@ use routing::{Direct, Dispatch, Policy};
 
 use crate::canary::{self, Rolling};
 use crate::kubernetes::Kubernetes;
+use crate::picker::PickerArgs;
 use crate::shadow::Copying;
 
 /// Routes OpenAI requests to model servers.
@@ -27,7 +28,7 @@ use crate::shadow::Copying;
   lab02-router --service default/engine --policy prefix
   lab02-router --service default/engine-stable --canary-service default/engine-canary --canary-slow 800ms
   lab02-router --endpoints ... --shadow http://127.0.0.1:9001 --shadow-share 5
-  lab02-router --picker 0.0.0.0:9002 --pool default/app=engine --policy prefix
+  lab02-router --picker 0.0.0.0:9002 --inference-pool default/engine --policy prefix
 
 Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
 (x-gateway-inference-fairness-id), which conversation it is (x-session-id), and how long they want to wait
@@ -36,7 +37,7 @@ SIGTERM drains."
 )]
 pub(crate) struct Args {
     /// Model servers, separated by commas
-    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool"])]
+    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool", "inference_pool"])]
     endpoints: Vec<String>,
     /// Who gets a request: round-robin, least-request, p2c, load, prefix or combined
     #[arg(long, value_name = "POLICY", default_value = "round-robin")]
@@ -121,6 +122,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) kubernetes: Kubernetes,
     #[command(flatten)]
+    pub(crate) picker: PickerArgs,
+    #[command(flatten)]
     pub(crate) canary: Rolling,
     #[command(flatten)]
     shadow: Copying,
@@ -130,6 +133,11 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The addresses of the endpoints that were typed, without a canary's.
+    pub(crate) fn endpoints(&self) -> Result<Vec<SocketAddr>> {
+        self.endpoints.iter().map(|url| address(url)).collect()
+    }
+
     /// The endpoints, where no cluster says which there are.
     pub(crate) fn members(&self) -> Result<Vec<Member>> {
         let all = |urls: &[String]| urls.iter().map(|url| address(url)).collect::<Result<Vec<_>>>();

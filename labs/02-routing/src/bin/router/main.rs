@@ -5,6 +5,7 @@ mod canary;
 mod kubernetes;
 mod picker;
 mod shadow;
+mod timed;
 
 use std::process::ExitCode;
 
@@ -28,11 +29,16 @@ fn main() -> ExitCode {
 
 fn run(args: &Args) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    if let Some(listen) = args.kubernetes.picker {
+    if let Some(listen) = args.picker.picker {
         return runtime.block_on(async {
-            let ended = ended(args.exit_with_parent)?;
-            let watching = args.settings()?.watching;
-            picker::serve(listen, &args.kubernetes, args.policy(), watching, ended).await
+            let setup = picker::Setup {
+                args: &args.picker,
+                kubernetes: &args.kubernetes,
+                endpoints: args.endpoints()?,
+                policy: args.policy(),
+                watching: args.settings()?.watching,
+            };
+            picker::serve(listen, setup, ended(args.exit_with_parent)?).await
         });
     }
     let endpoints = args.members()?;

@@ -1,15 +1,15 @@
 //! Replicas from Kubernetes: what can be typed about them, and how they reach whoever routes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use discovery::{Event, Family, Source};
+use discovery::{Event, Family, Priorities, Source};
 use proxy::{Member, Membership};
 use sol02_routing::slices::{EndpointTable, Key, Replica, Wanted, in_zone};
 use sol02_routing::split::Version;
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::watch;
 
 use crate::canary::{self, Rolling};
 
@@ -26,21 +26,18 @@ pub(crate) struct Kubernetes {
     /// Route to the pods with these labels, as an InferencePool does
     #[arg(long, value_name = "NAMESPACE/LABEL=VALUE,...", conflicts_with_all = ["endpoints", "service"])]
     pool: Option<String>,
-    /// The pool's target ports
+    /// The ports of --pool
     #[arg(long, value_name = "PORT", value_delimiter = ',', default_value = "8000")]
     pool_port: Vec<u16>,
+    /// Route to the pods of this InferencePool: labels, ports and, with --picker, priorities are read from the cluster
+    #[arg(long, value_name = "NAMESPACE/NAME", conflicts_with_all = ["endpoints", "service", "pool"])]
+    inference_pool: Option<String>,
     /// The zone of this router, where zone hints shall be followed
     #[arg(long, env = "NODE_ZONE")]
     pub(crate) zone: Option<String>,
     /// The cluster; without it the one around this pod, or kubectl's
     #[arg(long, value_name = "FILE")]
     kubeconfig: Option<PathBuf>,
-    /// Choose for a proxy that speaks Envoy's external processing, instead of serving requests; 9002 by custom
-    #[arg(long, value_name = "ADDRESS")]
-    pub(crate) picker: Option<SocketAddr>,
-    /// With --picker: the priority of an InferenceObjective; below 0 it is shed where all are saturated
-    #[arg(long = "objective", value_name = "NAME=PRIORITY", value_parser = objective)]
-    pub(crate) objectives: Vec<(String, i32)>,
 }
 
 // === impl Kubernetes ===
@@ -48,7 +45,7 @@ pub(crate) struct Kubernetes {
 impl Kubernetes {
     /// Whether the cluster is asked at all.
     pub(crate) fn is_asked(&self) -> bool {
-        self.service.is_some() || self.pool.is_some()
+        self.service.is_some() || self.pool.is_some() || self.inference_pool.is_some()
     }
 
     /// What of each slice is a replica.
@@ -68,12 +65,23 @@ impl Kubernetes {
         let stable = Followed::new(Version::Stable, self.wanted(), self.watch().await?);
         let of = match (&canary.canary_service, &canary.canary_pool) {
             (None, None) => return Ok(Versions { stable, canary: None }),
-            (service, pool) => {
-                Self { service: service.clone(), pool: pool.clone(), ..self.clone() }
-            }
+            (service, pool) => Self {
+                service: service.clone(),
+                pool: pool.clone(),
+                inference_pool: None,
+                ..self.clone()
+            },
         };
         let canary = Followed::new(Version::Canary, of.wanted(), of.watch().await?);
         Ok(Versions { stable, canary: Some(canary) })
+    }
+
+    /// Begins to watch what the requests of the InferencePool are worth; `None` where no such pool is named.
+    pub(crate) async fn objectives(&self) -> Result<Option<watch::Receiver<Priorities>>> {
+        let Some(pool) = &self.inference_pool else { return Ok(None) };
+        let client = discovery::client(self.kubeconfig.as_deref()).await?;
+        let (namespace, name) = halves(pool)?;
+        Ok(Some(discovery::watch_objectives(&client, &namespace, name)))
     }
 
     fn source(&self) -> Result<Source> {
@@ -81,7 +89,12 @@ impl Kubernetes {
             let (namespace, name) = halves(service)?;
             return Ok(Source::Service { namespace, name });
         }
-        let pool = self.pool.as_deref().context("--service or --pool says which replicas")?;
+        if let Some(pool) = &self.inference_pool {
+            let (namespace, name) = halves(pool)?;
+            return Ok(Source::InferencePool { namespace, name });
+        }
+        let pool = self.pool.as_deref();
+        let pool = pool.context("--service, --pool or --inference-pool says which replicas")?;
         let (namespace, labels) = halves(pool)?;
         let pair = |label: &str| {
             let (name, value) = label.split_once('=')?;
@@ -100,12 +113,6 @@ fn halves(text: &str) -> Result<(String, String)> {
     let (left, right) =
         halves.with_context(|| format!("NAMESPACE/NAME is needed, not {text:?}"))?;
     Ok((left.to_owned(), right.to_owned()))
-}
-
-fn objective(text: &str) -> Result<(String, i32), String> {
-    let (name, priority) = text.split_once('=').ok_or("NAME=PRIORITY is needed")?;
-    let priority = priority.parse().map_err(|_| format!("{priority:?} is no priority"))?;
-    Ok((name.to_owned(), priority))
 }
 
 /// The replicas of one version, as a watch tells them.
