@@ -124,3 +124,51 @@ async fn get(address: SocketAddr, path: &str, limit: Duration) -> Option<(u16, S
     };
     timeout(limit, page).await.ok().flatten()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use routing::{Direct, RoundRobin};
+
+    use super::*;
+    use crate::limits::Limits;
+    use crate::members::Member;
+
+    /// Says 200 to whatever it is asked, and hangs up.
+    fn server() -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let _asked = stream.read(&mut [0; 1024]);
+                let _told = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+            }
+        });
+        address
+    }
+
+    #[test]
+    fn who_sleeps_is_well_and_not_ready() {
+        let asleep = Arc::new(AtomicBool::new(true));
+        let says = asleep.clone();
+        let reading: Reading = Arc::new(move |_, in_flight| {
+            assert_eq!(in_flight, 0);
+            let asleep = says.load(Ordering::SeqCst);
+            Some(Seen { signals: Signals::default(), asleep })
+        });
+        let timeout = Duration::from_secs(60);
+        let watching = Watching { reading, timeout, ..Watching::default() };
+        let dispatch = Box::new(Direct::new(RoundRobin::default()));
+        let shared = Arc::new(Shared::new(dispatch, Limits::default(), None, None));
+        let members = shared.set_members(&Member::fixed(&[server()]));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(look(&shared, &members, &watching));
+        assert_eq!(shared.counts().ready, 0);
+        asleep.store(false, Ordering::SeqCst);
+        runtime.block_on(look(&shared, &members, &watching));
+        assert_eq!(shared.counts().ready, 1);
+    }
+}

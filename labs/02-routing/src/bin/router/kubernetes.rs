@@ -130,7 +130,7 @@ pub(crate) struct Versions {
 
 /// Tells a router who is there, for as long as both live.
 pub(crate) async fn follow(mut versions: Versions, zone: Option<String>, members: Membership) {
-    let mut told = None;
+    let (mut told, mut counted) = (None, None);
     while versions.hear().await {
         let Some(found) = versions.found(zone.as_deref()) else { continue };
         if told.as_ref() != Some(&found) {
@@ -138,10 +138,12 @@ pub(crate) async fn follow(mut versions: Versions, zone: Option<String>, members
                 let of = |member: &&Member| member.id == canary::id(version, member.id.0 >> 1);
                 found.iter().filter(of).filter(|member| member.takes_requests).count()
             };
-            let (stable, canary) = (count(Version::Stable), count(Version::Canary));
-            match versions.canary {
-                Some(_) => eprintln!("{stable} replicas, and {canary} of the canary"),
-                None => eprintln!("{stable} replicas"),
+            let counts = (count(Version::Stable), count(Version::Canary));
+            if counted.replace(counts) != Some(counts) {
+                match (&versions.canary, counts) {
+                    (Some(_), (old, new)) => eprintln!("{old} replicas, and {new} of the canary"),
+                    (None, (old, _)) => eprintln!("{old} replicas"),
+                }
             }
             members.set(found.clone());
             told = Some(found);
