@@ -34,7 +34,11 @@ const ENDS: usize = 2;
 #[command(next_help_heading = "Endpoint picker")]
 pub(crate) struct PickerArgs {
     /// Choose for a proxy that speaks Envoy's external processing, instead of serving requests; 9002 by custom
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        conflicts_with_all = ["canary_endpoints", "canary_service", "canary_pool"]
+    )]
     pub(crate) picker: Option<SocketAddr>,
     /// Where the picker's own metrics are: GET /metrics
     #[arg(long, value_name = "ADDRESS", requires = "picker")]
