@@ -17,7 +17,7 @@ const READ: [&str; 3] = ["/v1/chat/completions", "/v1/completions", "/v1/embeddi
 #[command(next_help_heading = "Shadow")]
 pub(crate) struct Copying {
     /// Send copies of requests there, and throw the answers away
-    #[arg(long = "shadow", value_name = "URL")]
+    #[arg(long = "shadow", value_name = "URL", conflicts_with = "picker")]
     pub(crate) url: Option<String>,
     /// What part of the requests, in percent
     #[arg(long, value_name = "PERCENT", default_value_t = 1, value_parser = clap::value_parser!(u16).range(0..=100))]
