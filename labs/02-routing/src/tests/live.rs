@@ -1,24 +1,22 @@
-//! The router as a program before engines that are restarted, killed and stopped under load, started as the grader says. What is
-//! counted are requests that clients lost; what the machine is too busy for ends without a verdict.
+//! The router as a pod on a cluster, before engines that are restarted, killed, added and stopped under load. What is counted are
+//! requests: those that clients lost, and who got how many. What the machine is too busy for ends without a verdict.
 
 mod clients;
-mod programs;
+mod place;
 
 use std::time::Duration;
 
 use testbed::{expect, expect_eq, note, unknown};
 
-use clients::{Ending, Load, Stream, get};
-use programs::{Engine, Router};
+use clients::{Ending, Load, Stream, get, post};
+use place::{LIMIT, Place, within};
 
 /// Engines behind the router.
-const ENGINES: usize = 3;
+const ENGINES: u32 = 3;
 /// Clients that read one stream after the other.
 const CLIENTS: usize = 6;
-
-fn fleet() -> Vec<Engine> {
-    (0..ENGINES).map(|_| Engine::start()).collect()
-}
+/// How long whoever is well may need for a token.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// What the clients of a run saw, in one line, for whoever reads the report.
 fn tell(context: &str, endings: &[Ending]) {
@@ -29,10 +27,6 @@ fn tell(context: &str, endings: &[Ending]) {
     }
 }
 
-fn lost<'a>(endings: &'a [Ending], allowed: &[fn(&Ending) -> bool]) -> Vec<&'a Ending> {
-    endings.iter().filter(|ending| !allowed.iter().any(|allow| allow(ending))).collect()
-}
-
 fn complete(ending: &Ending) -> bool {
     *ending == Ending::Complete
 }
@@ -41,43 +35,109 @@ fn cut_off_cleanly(ending: &Ending) -> bool {
     matches!(ending, Ending::ErrorEvent { tokens } if *tokens > 0)
 }
 
+/// No stream may have ended in another way.
+fn expect_all(endings: &[Ending], allowed: &[fn(&Ending) -> bool], wanted: &str) {
+    let lost: Vec<_> =
+        endings.iter().filter(|ending| !allowed.iter().any(|allow| allow(ending))).collect();
+    let saw = format!("{} others such as {:?}", lost.len(), lost.first());
+    expect("streams", lost.is_empty(), wanted, saw);
+}
+
+/// Requests that each engine has answered, by pod.
+fn answered(place: &Place) -> Vec<(String, f64)> {
+    let count = |pod: &testbed::PodSeen| place.figure(pod, "vllm:request_success_total");
+    let engines = place.engines();
+    engines.iter().map(|pod| (pod.name.clone(), count(pod).unwrap_or(0.0))).collect()
+}
+
 #[test]
 #[ignore = "live: run by cargo xtask lab 2"]
-fn task_2_5_a_rolling_restart_under_streams_costs_no_request() {
-    let mut engines = fleet();
-    let router = Router::start(&engines, &[]);
-    let load = Load::start(&router, CLIENTS);
-    for engine in &mut engines {
-        load.wait_for_more(CLIENTS);
-        engine.restart_gracefully();
-        router.wait_until_ready(ENGINES);
+fn task_2_1_a_slow_replica_gets_fewer_requests_than_any_other() {
+    let place = Place::with_engines(ENGINES);
+    let router = place.start_router("p2c", &[], ENGINES as usize);
+    let slow = &place.engines()[0];
+    place.break_engine(slow, "slow-steps");
+    let took = |pod| {
+        let began = std::time::Instant::now();
+        let read = Stream::open(place.engine(pod), 20).read_events(20);
+        read.then(|| began.elapsed())
+    };
+    let other = &place.engines()[1];
+    if !within(LIMIT, || took(slow) > took(other).map(|usual| usual * 2)) {
+        unknown("the engine that was to be slow is as fast as another");
     }
+    let before = answered(&place);
+    let load = Load::start(router.address, CLIENTS);
+    load.wait_for_more(10 * CLIENTS);
+    let endings = load.stop();
+    tell("one of three engines is slow", &endings);
+    let since = |(name, count): &(String, f64)| {
+        let earlier = before.iter().find(|(known, _)| known == name).map_or(0.0, |known| known.1);
+        (name == &slow.name, count - earlier)
+    };
+    let counts: Vec<(bool, f64)> = answered(&place).iter().map(since).collect();
+    let of = |slow: bool| counts.iter().filter(move |count| count.0 == slow).map(|count| count.1);
+    let (slow, least) = (of(true).sum::<f64>(), of(false).fold(f64::INFINITY, f64::min));
+    note(format!("the slow engine answered {slow}, no other fewer than {least}"));
+    expect("requests of the slow engine", slow < least, format!("fewer than {least}"), slow);
+}
+
+#[test]
+#[ignore = "live: run by cargo xtask lab 2"]
+fn task_2_2_prompts_that_begin_alike_find_their_beginning_cached() {
+    const GROUPS: usize = 4;
+    const PROMPTS: usize = 6;
+    let place = Place::with_engines(ENGINES);
+    let router = place.start_router("prefix", &[], ENGINES as usize);
+    for prompt in 0..PROMPTS {
+        for group in 0..GROUPS {
+            let shared = format!("Application {group} answers in short words. ").repeat(60);
+            let body = format!(
+                "{{\"model\":\"m\",\"prompt\":\"{shared} Question {prompt} of {group}\",\"max_tokens\":2}}"
+            );
+            expect_eq("a completion", Some(200), post(router.address, &body));
+        }
+    }
+    let engines = place.engines();
+    let sum = |name| engines.iter().filter_map(|pod| place.figure(pod, name)).sum::<f64>();
+    let (hits, asked) =
+        (sum("vllm:prefix_cache_hits_total"), sum("vllm:prefix_cache_queries_total"));
+    if asked == 0.0 {
+        unknown("the engines have looked nothing up");
+    }
+    // One prompt of six is the first of its group. In turn, each group would be new to each of three engines.
+    let found = hits / asked;
+    note(format!("{:.0} % of prompt tokens were cached", 100.0 * found));
+    expect("part of the prompts' tokens that were cached", found > 0.6, "more than 0.6", found);
+}
+
+#[test]
+#[ignore = "live: run by cargo xtask lab 2"]
+fn task_2_5_a_rolling_update_under_streams_costs_no_request() {
+    let place = Place::with_engines(ENGINES);
+    let router = place.start_router("round-robin", &[], ENGINES as usize);
+    let load = Load::start(router.address, CLIENTS);
+    load.wait_for_more(CLIENTS);
+    place.restart_engines();
     load.wait_for_more(CLIENTS);
     let endings = load.stop();
-    tell("all engines restarted, one after the other", &endings);
-    let lost = lost(&endings, &[complete]);
-    expect(
-        "streams that were lost",
-        lost.is_empty(),
-        "none",
-        format!("{} such as {:?}", lost.len(), lost.first()),
-    );
+    tell("all engines replaced, one after the other", &endings);
+    expect_all(&endings, &[complete], "all complete");
 }
 
 #[test]
 #[ignore = "live: run by cargo xtask lab 2"]
 fn task_2_5_a_killed_engine_ends_only_the_streams_it_had_begun() {
-    let mut engines = fleet();
-    let router = Router::start(&engines, &[]);
-    let load = Load::start(&router, CLIENTS);
+    let place = Place::with_engines(ENGINES);
+    let router = place.start_router("round-robin", &[], ENGINES as usize);
+    let load = Load::start(router.address, CLIENTS);
     load.wait_for_more(CLIENTS);
-    engines[0].kill();
-    load.wait_for_more(2 * CLIENTS);
+    let _killed = place.kill_an_engine();
+    load.wait_for_more(4 * CLIENTS);
     let endings = load.stop();
     tell("one of three engines killed", &endings);
-    let lost = lost(&endings, &[complete, cut_off_cleanly]);
-    let saw = format!("{} others such as {:?}", lost.len(), lost.first());
-    expect("streams", lost.is_empty(), "complete, or ended by an error event after a token", saw);
+    let wanted = "complete, or ended by an error event after a token";
+    expect_all(&endings, &[complete, cut_off_cleanly], wanted);
     let cut = endings.iter().filter(|ending| cut_off_cleanly(ending)).count();
     note(format!("{cut} streams ended by an error event"));
     expect("streams that were cut off", cut <= CLIENTS, "at most those that were under way", cut);
@@ -85,56 +145,114 @@ fn task_2_5_a_killed_engine_ends_only_the_streams_it_had_begun() {
 
 #[test]
 #[ignore = "live: run by cargo xtask lab 2"]
-fn task_2_5_an_engine_that_stops_answering_costs_no_request() {
-    let mut engines = fleet();
-    // Nobody notices by health that it hangs: only the first byte that does not come tells.
-    let router = Router::start(&engines, &["--first-byte-timeout", "2s", "--watch-every", "1h"]);
-    let warm = Load::start(&router, CLIENTS);
-    warm.wait_for_more(CLIENTS);
-    tell("before", &warm.stop());
-    engines[1].pause();
-    let load = Load::start(&router, CLIENTS);
+fn task_2_5_an_engine_that_is_healthy_and_silent_costs_no_request() {
+    let place = Place::with_engines(ENGINES);
+    let router = place.start_router("round-robin", &["--first-byte-timeout=2s"], ENGINES as usize);
+    let hung = &place.engines()[0];
+    place.break_engine(hung, "hang");
+    let speaks = || Stream::open(place.engine(hung), 2).patience(MOMENT).read_events(1);
+    if !within(LIMIT, || !speaks()) {
+        unknown("the engine that was to hang still gives tokens");
+    }
+    let health = get(place.engine(hung), "/health").map(|(status, _)| status);
+    expect_eq("what the silent engine says of its health", Some(200), health);
+    let load = Load::start(router.address, CLIENTS);
     load.wait_for_more(3 * CLIENTS);
     let endings = load.stop();
-    engines[1].resume();
-    tell("one of three engines takes connections and says nothing", &endings);
-    let lost = lost(&endings, &[complete]);
-    expect(
-        "streams that were lost",
-        lost.is_empty(),
-        "none",
-        format!("{} such as {:?}", lost.len(), lost.first()),
-    );
+    tell("one of three engines is healthy and gives no token", &endings);
+    expect_all(&endings, &[complete], "all complete");
     expect("retries", router.metric("llm_router_retries_total") > 0.0, "some", "none");
 }
 
 #[test]
 #[ignore = "live: run by cargo xtask lab 2"]
 fn task_2_5_an_engine_stops_when_the_client_hangs_up() {
-    let engines = vec![Engine::start()];
-    let router = Router::start(&engines, &[]);
-    let mut stream = Stream::open(router.port(), 20_000);
-    let began = stream.read_events(3);
-    if !began {
+    let place = Place::with_engines(1);
+    let router = place.start_router("round-robin", &[], 1);
+    let engine = &place.engines()[0];
+    let running = || place.figure(engine, "vllm:num_requests_running");
+    let mut stream = Stream::open(router.address, 20_000);
+    if !stream.read_events(3) {
         unknown("no stream began: the machine is too busy");
     }
-    expect_eq("while it is read: requests running", Some(1.0), engines[0].running());
+    expect_eq("while it is read: requests running", Some(1.0), running());
     drop(stream);
-    let idle = programs::within(Duration::from_secs(20), || engines[0].running() == Some(0.0));
+    let idle = within(Duration::from_secs(20), || running() == Some(0.0));
     expect("20 s after the client hung up: requests running", idle, "none", "it still works");
 }
 
 #[test]
 #[ignore = "live: run by cargo xtask lab 2"]
 fn task_2_5_bad_requests_are_answered_by_the_engine_and_eject_nobody() {
-    let engines = fleet();
-    let router = Router::start(&engines, &[]);
+    let place = Place::with_engines(ENGINES);
+    let router = place.start_router("round-robin", &[], ENGINES as usize);
     for _ in 0..10 * ENGINES {
-        let status = clients::post(router.port(), "{\"model\": 7}");
+        let status = post(router.address, "{\"model\": 7}");
         expect_eq("a request whose model is a number", Some(400), status);
     }
     expect_eq("engines that are ejected", 0.0, router.metric("llm_router_endpoints_ejected"));
     expect_eq("retries", 0.0, router.metric("llm_router_retries_total"));
-    let models = get(router.port(), "/v1/models").map(|(status, _)| status);
+    let models = get(router.address, "/v1/models").map(|(status, _)| status);
     expect_eq("a good request after that", Some(200), models);
+}
+
+#[test]
+#[ignore = "live: run by cargo xtask lab 2"]
+fn task_2_6_endpoints_come_and_go_with_the_cluster() {
+    let place = Place::empty();
+    let router = place.begin_router("round-robin", &[])();
+    let ask = || post(router.address, "{\"model\":\"m\",\"prompt\":\"Hi\",\"max_tokens\":2}");
+    if !within(LIMIT, || ask().is_some()) {
+        unknown("the router does not answer");
+    }
+    expect_eq("a request while there is no engine", Some(503), ask());
+    place.start_engines(1);
+    router.wait_until_ready(1);
+    expect_eq("a request once there is one", Some(200), ask());
+
+    let load = Load::start(router.address, CLIENTS);
+    load.wait_for_more(CLIENTS);
+    place.scale_engines(3);
+    place.engines_ready();
+    router.wait_until_ready(3);
+    load.wait_for_more(4 * CLIENTS);
+    let counts = answered(&place);
+    place.scale_engines(1);
+    router.wait_until_ready(1);
+    load.wait_for_more(2 * CLIENTS);
+    let endings = load.stop();
+    tell("from one engine to three and back", &endings);
+    expect_all(&endings, &[complete], "all complete");
+    let idle: Vec<_> = counts.iter().filter(|(_, count)| *count == 0.0).collect();
+    expect("engines that got no request", idle.is_empty(), "none of three", format!("{idle:?}"));
+}
+
+#[test]
+#[ignore = "live: run by cargo xtask lab 2"]
+fn task_2_6_an_engine_that_kubernetes_does_not_call_ready_gets_nothing() {
+    let place = Place::with_engines(2);
+    place.start_unready_engine();
+    let router = place.start_router("round-robin", &[], 2);
+    let answers = || {
+        let engines = place.engines();
+        let well = |pod: &testbed::PodSeen| {
+            get(place.engine(pod), "/health").is_some_and(|(status, _)| status == 200)
+        };
+        engines.len() == 3 && engines.iter().all(well)
+    };
+    if !within(LIMIT, answers) {
+        unknown("not all three engines answer");
+    }
+    let load = Load::start(router.address, CLIENTS);
+    load.wait_for_more(4 * CLIENTS);
+    let endings = load.stop();
+    tell("two engines that are ready, and one that only says so", &endings);
+    expect_all(&endings, &[complete], "all complete");
+    for pod in place.engines() {
+        let count = place.figure(&pod, "vllm:request_success_total").unwrap_or(0.0);
+        let (wanted, right) =
+            if pod.ready { ("some", count > 0.0) } else { ("none", count == 0.0) };
+        let what = if pod.ready { "a ready engine" } else { "one that is not ready" };
+        expect(format!("requests of {what}"), right, wanted, count);
+    }
 }

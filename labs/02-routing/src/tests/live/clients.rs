@@ -1,7 +1,7 @@
 //! Clients of the router: streams that are read to their end, and how each ended.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use testbed::unknown;
 
-use super::programs::{Router, within};
+use super::place::within;
 
 /// Tokens of a stream.
 const TOKENS: usize = 40;
@@ -38,12 +38,20 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Asks for so many tokens.
-    pub(super) fn open(port: u16, tokens: usize) -> Self {
+    pub(super) fn open(to: SocketAddr, tokens: usize) -> Self {
         let body = format!(
             "{{\"model\":\"m\",\"prompt\":\"Tell me about rivers\",\"max_tokens\":{tokens},\
              \"ignore_eos\":true,\"stream\":true}}"
         );
-        Self { reader: send(port, &body).ok().map(BufReader::new) }
+        Self { reader: send(to, &body).ok().map(BufReader::new) }
+    }
+
+    /// The longest wait for each further byte.
+    pub(super) fn patience(self, patience: Duration) -> Self {
+        if let Some(reader) = &self.reader {
+            let _ended = reader.get_ref().set_read_timeout(Some(patience));
+        }
+        self
     }
 
     /// Reads so many events; whether they came.
@@ -89,8 +97,8 @@ impl Stream {
     }
 }
 
-fn send(port: u16, body: &str) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+fn send(to: SocketAddr, body: &str) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let head = format!(
         "POST /v1/completions HTTP/1.1\r\nHost: router\r\nContent-Type: application/json\r\nConnection: close\r\n\
@@ -109,13 +117,13 @@ fn status(stream: TcpStream) -> Option<(u16, String)> {
 }
 
 /// The status of the answer to this body.
-pub(super) fn post(port: u16, body: &str) -> Option<u16> {
-    status(send(port, body).ok()?).map(|(status, _)| status)
+pub(super) fn post(to: SocketAddr, body: &str) -> Option<u16> {
+    status(send(to, body).ok()?).map(|(status, _)| status)
 }
 
 /// A page, with its status.
-pub(super) fn get(port: u16, path: &str) -> Option<(u16, String)> {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+pub(super) fn get(from: SocketAddr, path: &str) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect(from).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     let head = format!("GET {path} HTTP/1.1\r\nHost: router\r\nConnection: close\r\n\r\n");
     stream.write_all(head.as_bytes()).ok()?;
@@ -130,11 +138,11 @@ pub(super) struct Load {
 }
 
 impl Load {
-    pub(super) fn start(router: &Router, clients: usize) -> Self {
+    pub(super) fn start(router: SocketAddr, clients: usize) -> Self {
         let (ended, endings) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let client = |_| {
-            let (ended, endings, port) = (ended.clone(), Arc::clone(&endings), router.port());
-            std::thread::spawn(move || client(port, &ended, &endings))
+            let (ended, endings) = (ended.clone(), Arc::clone(&endings));
+            std::thread::spawn(move || client(router, &ended, &endings))
         };
         let clients = (0..clients).map(client).collect();
         Self { ended, endings, clients }
@@ -163,9 +171,9 @@ impl Load {
 /// Endings that are kept; more say no more.
 const KEPT: usize = 100_000;
 
-fn client(port: u16, ended: &AtomicBool, endings: &Mutex<Vec<Ending>>) {
+fn client(router: SocketAddr, ended: &AtomicBool, endings: &Mutex<Vec<Ending>>) {
     while !ended.load(Ordering::Relaxed) {
-        let ending = Stream::open(port, TOKENS).ending();
+        let ending = Stream::open(router, TOKENS).ending();
         let failed = ending != Ending::Complete;
         let mut endings = endings.lock().unwrap_or_else(PoisonError::into_inner);
         if endings.len() < KEPT {

@@ -1,0 +1,289 @@
+//! Engines and the learner's router as pods, in a namespace of their own. They go with the check, whatever happens to it.
+
+use std::cell::RefCell;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use testbed::{Cluster, Faults, Manifests, Page, PodSeen, cluster, unknown};
+
+use super::clients::get;
+
+/// How long something may take that a cluster does by itself.
+pub(super) const LIMIT: Duration = Duration::from_secs(40);
+/// Between two looks.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Where engines and the router listen.
+const ENGINE_PORT: u16 = 8000;
+const ROUTER_PORT: u16 = 8080;
+/// Engines, by their label.
+const ENGINES: &str = "app=engine";
+
+/// Lab 1's engines, shorter of patience than those of lab 1's manifests, and the Service whose slices name them.
+const ENGINE: &str = r#"
+apiVersion: v1
+kind: Service
+metadata: { name: engine }
+spec:
+  selector: { app: engine }
+  ports: [{ name: http, port: 8000, targetPort: http }]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: engine }
+spec:
+  selector: { matchLabels: { app: engine, tier: first } }
+  strategy: { rollingUpdate: { maxUnavailable: 0, maxSurge: 1 } }
+  template:
+    metadata: { labels: { app: engine, tier: first } }
+    spec:
+      automountServiceAccountToken: false
+      terminationGracePeriodSeconds: 30
+      containers:
+        - name: engine
+          image: llm-lab/engine
+          args:
+            - --host=$(POD_IP)
+            - --port=8000
+            - --sim=h100:qwen2.5-7b
+            - --served-model-name=m
+            - --debug-faults=/opt/llm-lab-faults
+          env: [{ name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }]
+          ports: [{ name: http, containerPort: 8000 }]
+          readinessProbe:
+            httpGet: { path: /health, port: http }
+            periodSeconds: 1
+            failureThreshold: 3
+            timeoutSeconds: 5
+          # Routers hear of an end only after the node does.
+          lifecycle: { preStop: { sleep: { seconds: 2 } } }
+          volumeMounts: [{ name: faults, mountPath: /opt/llm-lab-faults, readOnly: true }]
+      volumes:
+        - name: faults
+          downwardAPI:
+            items: [{ path: active, fieldRef: { fieldPath: "metadata.annotations['llm-lab/faults']" } }]
+"#;
+
+/// Whether `holds` within so much time.
+pub(super) fn within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let until = Instant::now() + limit;
+    loop {
+        if holds() {
+            return true;
+        }
+        if Instant::now() > until {
+            return false;
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
+/// A namespace with engines, and perhaps a router.
+pub(super) struct Place {
+    cluster: Cluster,
+    /// Of the engines: a rollout changes them.
+    manifests: RefCell<Manifests>,
+}
+
+/// A running router.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Router {
+    pub(super) address: SocketAddr,
+}
+
+// === impl Place ===
+
+impl Place {
+    /// Without any pod.
+    pub(super) fn empty() -> Self {
+        Self { cluster: cluster(), manifests: RefCell::new(Manifests::yaml(ENGINE)) }
+    }
+
+    /// With so many engines, which may still be on their way.
+    pub(super) fn with_engines(count: u32) -> Self {
+        let place = Self::empty();
+        place.start_engines(count);
+        place
+    }
+
+    pub(super) fn start_engines(&self, count: u32) {
+        self.change("/spec/replicas", json!(count));
+    }
+
+    fn change(&self, pointer: &str, value: Value) {
+        let mut manifests = self.manifests.borrow_mut();
+        *manifests = manifests.clone().set("Deployment/engine", pointer, value);
+        self.cluster.apply(&manifests);
+    }
+
+    /// A pod that is an engine by its labels and answers like one, and that Kubernetes never calls ready.
+    pub(super) fn start_unready_engine(&self) {
+        let manifests = Manifests::yaml(ENGINE.replace("name: engine }", "name: unready }"))
+            .only("Deployment/unready")
+            .set("Deployment/unready", "/spec/selector/matchLabels/tier", "second")
+            .set("Deployment/unready", "/spec/template/metadata/labels/tier", "second")
+            .set(
+                "Deployment/unready",
+                "/spec/template/spec/containers/0/readinessProbe/httpGet/path",
+                "/nowhere",
+            );
+        self.cluster.apply(&manifests);
+    }
+
+    /// Waits until all engines are there, and are of the newest template.
+    pub(super) fn engines_ready(&self) {
+        self.cluster.ready("Deployment/engine");
+    }
+
+    /// Another generation of engines, one after the other, as `kubectl rollout restart` makes it.
+    pub(super) fn restart_engines(&self) {
+        let annotation = "/spec/template/metadata/annotations/kubectl.kubernetes.io~1restartedAt";
+        self.change(annotation, json!("now"));
+        self.engines_ready();
+    }
+
+    /// So many from now on.
+    pub(super) fn scale_engines(&self, count: u32) {
+        self.cluster.scale("Deployment/engine", count);
+    }
+
+    /// The engines that are there and not about to go, by name.
+    pub(super) fn engines(&self) -> Vec<PodSeen> {
+        let mut pods = self.cluster.pods(ENGINES);
+        pods.retain(|pod| !pod.ending && pod.ip.is_some());
+        pods
+    }
+
+    /// Where an engine listens.
+    pub(super) fn engine(&self, pod: &PodSeen) -> SocketAddr {
+        address(&self.cluster.pod_url(&pod.name, ENGINE_PORT))
+    }
+
+    /// A figure of an engine's page, summed over its labels.
+    pub(super) fn figure(&self, pod: &PodSeen, name: &str) -> Option<f64> {
+        metric(self.engine(pod), name)
+    }
+
+    /// Switches an engine's own faults; see [`Cluster::engine_faults`].
+    pub(super) fn break_engine(&self, pod: &PodSeen, fault: &str) {
+        self.cluster.engine_faults(&pod.name, fault);
+    }
+
+    /// Kills an engine at once, with all that it works on.
+    pub(super) fn kill_an_engine(&self) -> Faults<'_> {
+        self.cluster.inject(&Manifests::yaml(
+            "
+            apiVersion: chaos-mesh.org/v1alpha1
+            kind: PodChaos
+            metadata: { name: kill }
+            spec:
+              action: pod-kill
+              mode: one
+              gracePeriod: 0
+              selector: { labelSelectors: { app: engine } }
+            ",
+        ))
+    }
+
+    /// Starts the learner's router, and waits until it knows that so many engines are ready.
+    pub(super) fn start_router(&self, policy: &str, more: &[&str], engines: usize) -> Router {
+        let router = self.begin_router(policy, more);
+        self.cluster.ready("Deployment/router");
+        router().wait_until_ready(engines)
+    }
+
+    /// Starts the learner's router. What comes back waits until it has an address, ready or not.
+    pub(super) fn begin_router(&self, policy: &str, more: &[&str]) -> impl Fn() -> Router + '_ {
+        let identity = Manifests::deploy("identity");
+        self.cluster.apply(&identity.clone().only("ServiceAccount/router"));
+        // A cluster without roles refuses them, and nobody there asks for one.
+        let _no_roles =
+            self.cluster.try_apply(&identity.only("Role/router").only("RoleBinding/router"));
+        let policy = format!("--policy={policy}");
+        let mut args = vec![
+            "--host=$(POD_IP)",
+            "--port=8080",
+            "--service=$(POD_NAMESPACE)/engine",
+            "--drain-timeout=5s",
+            "--watch-every=200ms",
+            &policy,
+        ];
+        args.extend(more);
+        let (router, pod) = ("Deployment/router", "/spec/template/spec");
+        let container = format!("{pod}/containers/0");
+        let manifests = Manifests::deploy("router/router.yaml")
+            .args(router, args)
+            .set(router, "/spec/replicas", 1)
+            .set(router, &format!("{pod}/terminationGracePeriodSeconds"), 5)
+            .set(router, &format!("{container}/lifecycle"), Value::Null)
+            .set(router, &format!("{container}/readinessProbe/periodSeconds"), 1);
+        self.cluster.apply(&api_access(manifests));
+        || {
+            let mut address_of = None;
+            within(LIMIT, || {
+                let mut pods = self.cluster.pods("app.kubernetes.io/name=router");
+                pods.retain(|pod| pod.phase == "Running" && pod.ip.is_some() && !pod.ending);
+                address_of = pods.first().map(|pod| self.cluster.pod_url(&pod.name, ROUTER_PORT));
+                address_of.is_some()
+            });
+            match address_of {
+                Some(url) => Router { address: address(&url) },
+                None => unknown("the router's pod did not start in time"),
+            }
+        }
+    }
+}
+
+// === impl Router ===
+
+impl Router {
+    /// Waits until it knows that so many engines are ready.
+    pub(super) fn wait_until_ready(self, engines: usize) -> Self {
+        let seen = || metric(self.address, "llm_router_endpoints_ready");
+        if !within(LIMIT, || seen() == Some(engines as f64)) {
+            let seen = seen().map_or("nothing".to_owned(), |count| count.to_string());
+            unknown(format!(
+                "the router should see {engines} engines that are ready, and sees {seen}"
+            ));
+        }
+        self
+    }
+
+    pub(super) fn metric(self, name: &str) -> f64 {
+        metric(self.address, name).unwrap_or(f64::NAN)
+    }
+}
+
+fn metric(address: SocketAddr, name: &str) -> Option<f64> {
+    let (_, text) = get(address, "/metrics").filter(|(status, _)| *status == 200)?;
+    Page::parse(&text).ok()?.total(name)
+}
+
+fn address(url: &str) -> SocketAddr {
+    match url.trim_start_matches("http://").parse() {
+        Ok(address) => address,
+        Err(error) => unknown(format!("{url} is no address: {error}")),
+    }
+}
+
+/// The volume with which a pod may ask the API server: what Kubernetes adds at admission.
+fn api_access(manifests: Manifests) -> Manifests {
+    let (router, pod) = ("Deployment/router", "/spec/template/spec");
+    let sources = json!([
+        { "serviceAccountToken": { "path": "token" } },
+        { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
+        { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": { "fieldPath": "metadata.namespace" } }] } },
+    ]);
+    let mount = json!([{
+        "name": "api-access",
+        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
+        "readOnly": true,
+    }]);
+    manifests
+        .set(
+            router,
+            &format!("{pod}/volumes"),
+            json!([{ "name": "api-access", "projected": { "sources": sources } }]),
+        )
+        .set(router, &format!("{pod}/containers/0/volumeMounts"), mount)
+}
