@@ -61,7 +61,7 @@ impl Fleet {
         }
     }
 
-    /// It is gone for good. Whether nothing more is heard of it; if not, [`Fleet::free`] says when.
+    /// It is gone for good. Whether nothing more is heard of it; if not, `Fleet::free` says when.
     pub fn forget(&mut self, endpoint: EndpointId) -> bool {
         let Some(member) = self.member(endpoint) else { return true };
         (member.ready, member.gone) = (false, true);
