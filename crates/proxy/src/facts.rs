@@ -14,6 +14,8 @@ pub struct Facts<'a> {
     pub max_tokens: Option<u32>,
     /// The value of `messages`, or else of `prompt` or `inputs`.
     pub prompt: &'a [u8],
+    /// Whether there is a field that may have side effects, or one whose name has escapes: `protocol::features` knows which have.
+    pub may_have_side_effects: bool,
 }
 
 impl<'a> Facts<'a> {
@@ -35,6 +37,8 @@ impl<'a> Facts<'a> {
                     std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
             }
             b"prompt" | b"messages" | b"inputs" => self.prompt = value,
+            b"store" | b"tools" => self.may_have_side_effects = true,
+            _ if memchr(b'\\', key).is_some() => self.may_have_side_effects = true,
             _ => {}
         }
     }
@@ -170,6 +174,19 @@ mod tests {
                     .prop_map(|map| Value::Object(map.into_iter().collect())),
             ]
         })
+    }
+
+    #[test]
+    fn whatever_may_have_side_effects_is_seen() {
+        for (body, may) in [
+            (&br#"{"model":"m","prompt":"store"}"#[..], false),
+            (br#"{"model":"m","store":true}"#, true),
+            (br#"{"tools":[{"type":"function"}]}"#, true),
+            (br#"{"st\u006fre":true}"#, true),
+            (br#"{"metadata":{"store":true}}"#, false),
+        ] {
+            assert_eq!(Facts::of(body).may_have_side_effects, may, "{}", body.escape_ascii());
+        }
     }
 
     proptest! {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
+use protocol::features::Features;
 use routing::{Arrival, RouteRequest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -28,6 +29,19 @@ const BYTES_PER_TOKEN: usize = 4;
 /// Paths of model servers that clients may ask for; what begins otherwise is not found. Health, metrics and whatever
 /// changes a server are not for them.
 const FORWARDED: [&str; 4] = ["/v1/", "/generate", "/tokenize", "/detokenize"];
+/// Of these, what may be served twice unless its body says otherwise. What else is posted, such as a response that is kept or a file,
+/// may not.
+const REPEATABLE: [&str; 9] = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/score",
+    "/v1/rerank",
+    "/generate",
+    "/generate_stream",
+    "/tokenize",
+    "/detokenize",
+];
 
 thread_local! {
     /// Read to and written from within one poll: one for all connections of a thread.
@@ -196,6 +210,7 @@ impl Worker {
             tenant: &head.tenant,
             cost: cost.saturating_add(facts.max_tokens.unwrap_or(USUAL_TOKENS)),
             patience: head.patience,
+            repeatable: is_repeatable(head, &facts, body),
         };
         let forward = Forward::new(self, client, head, reader.message(), about);
         if let Some(shadow) = &self.shared.shadow {
@@ -250,6 +265,15 @@ enum Came {
 fn is_forwarded(path: &str) -> bool {
     let odd = path.contains("/.") || path.contains("//") || path.contains(['%', '\\', ';']);
     !odd && FORWARDED.iter().any(|prefix| path.starts_with(prefix))
+}
+
+/// Whether serving a request twice does nothing twice. The body is read in full only where it may say otherwise.
+fn is_repeatable(head: &Head, facts: &Facts<'_>, body: &[u8]) -> bool {
+    head.is_get
+        || head.is_head
+        || (REPEATABLE.contains(&head.path.as_str())
+            && (!facts.may_have_side_effects
+                || Features::read(body).is_ok_and(|features| !features.side_effects)))
 }
 
 #[cfg(test)]

@@ -28,6 +28,8 @@ pub struct Arrival<'a> {
     pub cost: u32,
     /// How long the client wants to wait for the end of the answer, where it says so.
     pub patience: Option<Duration>,
+    /// Whether serving it twice does nothing twice. One that does is sent again only where no endpoint has begun with it.
+    pub repeatable: bool,
 }
 
 impl Arrival<'_> {
@@ -35,7 +37,7 @@ impl Arrival<'_> {
     #[must_use]
     pub fn new(id: u64) -> Self {
         let route = RouteRequest::new(id);
-        Self { route, model: None, tenant: "", cost: 1, patience: None }
+        Self { route, model: None, tenant: "", cost: 1, patience: None, repeatable: true }
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use routing::{Action, Arrival, Ending, EndpointId, Feedback, Happening, Orders, Policy, Reason};
+use routing::{
+    Action, Arrival, Ending, EndpointId, Event, Failure, Feedback, Happening, Orders, Policy,
+    Reason,
+};
 
 use crate::exchange::{ExchangeRules, Try};
 use crate::fleet::{Fleet, Vacancy};
@@ -13,6 +16,8 @@ use crate::retry_budget::RetryBudget;
 /// The parts of a router that requests share, for as long as one event lasts.
 pub struct Around<'a> {
     pub(crate) about: &'a Arrival<'a>,
+    /// Whether it may be sent once more, after what has just happened.
+    pub(crate) again: bool,
     pub(crate) now: Duration,
     pub(crate) rules: &'a ExchangeRules,
     pub(crate) policy: &'a mut dyn Policy,
@@ -53,10 +58,11 @@ impl Around<'_> {
         self.orders.push(action);
     }
 
-    /// Whether an endpoint that is not among `tried` could get the request.
+    /// Whether an endpoint that is not among `tried` could get the request. None can that must not be served twice, where one
+    /// may have begun with it.
     #[must_use]
     pub fn can_choose(&mut self, tried: &[EndpointId]) -> bool {
-        self.fleet.look(self.outliers, tried, self.now) == Vacancy::Room
+        self.again && self.fleet.look(self.outliers, tried, self.now) == Vacancy::Room
     }
 
     /// Lets the policy choose among the endpoints that are not among `tried`, and takes a place at the one chosen.
@@ -138,6 +144,20 @@ impl Around<'_> {
         let request = self.about.route.id;
         self.policy.observe(&Feedback { request, endpoint, happening, at: self.now });
     }
+}
+
+/// Whether an event says that nobody has begun to work on the request: there was no connection, or the endpoint was too full for it.
+pub(crate) fn has_not_begun(event: Event) -> bool {
+    match event {
+        Event::Failed { why: Failure::Connect, .. } => true,
+        Event::Head { status, retry_after, .. } => is_overloaded(status, retry_after),
+        _ => false,
+    }
+}
+
+/// Whether a status says that an endpoint is full.
+pub(crate) fn is_overloaded(status: u16, retry_after: Option<Duration>) -> bool {
+    status == 429 || (status == 503 && retry_after.is_some())
 }
 
 fn is_cancel(action: &Action) -> bool {

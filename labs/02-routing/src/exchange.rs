@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use routing::{Action, Attempt, Ending, EndpointId, Event, Failure, Reason, Refusal};
 
-use crate::around::Around;
+use crate::around::{Around, is_overloaded};
 
 /// Times and numbers that hold for each request.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -102,7 +102,7 @@ impl Exchange {
             Event::Head { attempt, status, retry_after } => {
                 if let Some(known) = self.tries.iter_mut().find(|known| known.attempt == attempt) {
                     known.status = Some(status);
-                    let overloaded = status == 429 || (status == 503 && retry_after.is_some());
+                    let overloaded = is_overloaded(status, retry_after);
                     self.on_head(attempt, status, overloaded, around);
                 }
             }

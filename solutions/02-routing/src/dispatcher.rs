@@ -7,7 +7,7 @@ use routing::{
     RequestKey, Scrape,
 };
 
-use crate::around::{Around, Tally};
+use crate::around::{Around, Tally, has_not_begun};
 use crate::exchange::{Exchange, ExchangeRules, Stage};
 use crate::fair_queue::{FairQueue, Pushed, retry_after};
 use crate::fleet::{Fleet, Vacancy};
@@ -227,6 +227,7 @@ impl<P: Policy> Dispatcher<P> {
         let wait = self.wait();
         let mut around = Around {
             about,
+            again: about.repeatable || has_not_begun(event),
             now,
             rules: &self.rules.exchange,
             policy: &mut self.policy,

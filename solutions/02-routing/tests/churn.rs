@@ -69,6 +69,7 @@ proptest! {
         let mut pods: Vec<EndpointId> = (0..PODS).map(EndpointId).collect();
         let about = |id: u32| Arrival {
             route: RouteRequest::new(u64::from(id)), model: None, tenant: "", cost: 1, patience: None,
+            repeatable: true,
         };
         let mut keys = 0..;
         let mut ids = PODS..;
