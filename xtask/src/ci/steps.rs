@@ -164,20 +164,9 @@ fn unsolved_simulation(bench: &Bench<'_>) -> Result<Outcome> {
     Ok(Outcome::Passed)
 }
 
-/// Live checks bring the clone's cluster up, and a learner's stays up. Nobody will use this one again.
 fn solved(bench: &Bench<'_>) -> Result<Outcome> {
-    let outcome = solved_on_its_cluster(bench);
-    let mut down = bench.xtask(["cluster", "down", "--forget"])?;
-    let said = down.output()?;
-    if !said.status.success() {
-        return Ok(Outcome::Failed(String::from_utf8_lossy(&said.stderr).into_owned()));
-    }
-    outcome
-}
-
-fn solved_on_its_cluster(bench: &Bench<'_>) -> Result<Outcome> {
     match programs::lab_model(bench.root, bench.stop) {
-        Ok(_) => full_marks(bench, &["--solution"]),
+        Ok(_) => and_down(bench, full_marks(bench, &["--solution"])?),
         Err(reason) => {
             let first = reason.lines().next().unwrap_or_default().to_owned();
             Ok(Outcome::Skipped(first))
@@ -186,7 +175,16 @@ fn solved_on_its_cluster(bench: &Bench<'_>) -> Result<Outcome> {
 }
 
 fn offline(bench: &Bench<'_>) -> Result<Outcome> {
-    full_marks(bench, &["--solution", "--offline"])
+    and_down(bench, full_marks(bench, &["--solution", "--offline"])?)
+}
+
+/// Live checks bring the clone's cluster up, and a learner's stays up. Nobody will use this one again.
+fn and_down(bench: &Bench<'_>, outcome: Outcome) -> Result<Outcome> {
+    let said = bench.xtask(["cluster", "down", "--forget"])?.output()?;
+    Ok(match said.status.success() {
+        true => outcome,
+        false => Outcome::Failed(String::from_utf8_lossy(&said.stderr).into_owned()),
+    })
 }
 
 fn full_marks(bench: &Bench<'_>, flags: &[&str]) -> Result<Outcome> {
