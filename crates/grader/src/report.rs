@@ -165,16 +165,18 @@ impl Page {
             return;
         }
         let place = task.place().map(ToString::to_string);
+        let wrong = task.wrong().count();
         if task.unsolved() {
-            self.detail(&format!("not solved yet: {}", place.unwrap_or_default()));
-            return;
+            self.unsolved(task, wrong);
         }
-        let (Some(check), Some(failure)) = (task.telling(), task.failure()) else { return };
-        let failed =
-            task.checks.iter().filter(|c| matches!(c.verdict, CheckVerdict::Fail(_))).count();
-        let which = match (failed, task.checks.len()) {
-            (1, _) => String::new(),
-            (failed, all) => format!("{failed} of {all} checks fail; the first: "),
+        let (Some(check), Some(failure), 1..) = (task.telling(), task.failure(), wrong) else {
+            return;
+        };
+        let which = match (wrong, task.checks.len(), task.unsolved()) {
+            (1, _, false) => String::new(),
+            (1, _, true) => "what is written fails a check: ".to_owned(),
+            (failed, all, false) => format!("{failed} of {all} checks fail; the first: "),
+            (failed, _, true) => format!("what is written fails {failed} checks; the first: "),
         };
         self.detail(&format!("{which}{}", self.paint(BOLD, &check.check.sentence())));
         match failure.unsolved {
@@ -193,6 +195,16 @@ impl Page {
             }
             _ => format!("next: cargo xtask lab {lab} solution {id}    (all hints are shown)"),
         });
+    }
+
+    /// Where the next `todo!` is, and how far the learner is in a task of several parts.
+    fn unsolved(&mut self, task: &TaskReport, wrong: usize) {
+        let place = task.unsolved_at().map(ToString::to_string).unwrap_or_default();
+        let so_far = match (task.hold(), wrong) {
+            (0, 0) => String::new(),
+            (hold, _) => format!("     ({hold} of {} checks hold)", task.checks.len()),
+        };
+        self.detail(&format!("not solved yet: {place}{so_far}"));
     }
 
     fn score(&mut self, report: &Report) {

@@ -101,12 +101,29 @@ pub struct Score {
 // === impl TaskReport ===
 
 impl TaskReport {
-    /// The check that the report tells about: the first that failed, else the first without a verdict.
+    /// The check that the report tells about: the first that failed on what is written, else the first that met a `todo!`,
+    /// else the first without a verdict.
+    ///
+    /// What is written comes first: of seven regions the learner writes one, and wants to know about that one.
     #[must_use]
     pub fn telling(&self) -> Option<&CheckReport> {
-        let failed = |check: &&CheckReport| matches!(check.verdict, CheckVerdict::Fail(_));
         let unknown = |check: &&CheckReport| matches!(check.verdict, CheckVerdict::Unknown(_));
-        self.checks.iter().find(failed).or_else(|| self.checks.iter().find(unknown))
+        self.wrong()
+            .next()
+            .or_else(|| self.unsolved_check())
+            .or_else(|| self.checks.iter().find(unknown))
+    }
+
+    /// The checks that failed on what is written, not on a `todo!` of this task.
+    pub fn wrong(&self) -> impl Iterator<Item = &CheckReport> {
+        let failed = |check: &&CheckReport| matches!(check.verdict, CheckVerdict::Fail(_));
+        self.checks.iter().filter(failed).filter(|check| !self.met_todo(check))
+    }
+
+    /// How many checks hold.
+    #[must_use]
+    pub fn hold(&self) -> usize {
+        self.checks.iter().filter(|check| check.verdict == CheckVerdict::Pass).count()
     }
 
     /// Why it failed, if it did.
@@ -118,13 +135,31 @@ impl TaskReport {
         }
     }
 
-    /// Whether it is still as the starter has it: its own `todo!` was met.
+    /// Whether a part of it is still as the starter has it: a `todo!` of its own was met.
     #[must_use]
     pub fn unsolved(&self) -> bool {
-        self.checks.iter().any(|check| match &check.verdict {
+        self.unsolved_check().is_some()
+    }
+
+    /// Where the first `todo!` of this task stands that a check met.
+    #[must_use]
+    pub fn unsolved_at(&self) -> Option<&Place> {
+        match &self.unsolved_check()?.verdict {
+            CheckVerdict::Fail(failure) => failure.place.as_ref(),
+            _ => None,
+        }
+        .or(self.region.as_ref())
+    }
+
+    fn unsolved_check(&self) -> Option<&CheckReport> {
+        self.checks.iter().find(|check| self.met_todo(check))
+    }
+
+    fn met_todo(&self, check: &CheckReport) -> bool {
+        match &check.verdict {
             CheckVerdict::Fail(failure) => failure.unsolved == Some(self.task.id),
             _ => false,
-        })
+        }
     }
 
     /// The place to look at: in the failure if it tells one, else where the learner writes.

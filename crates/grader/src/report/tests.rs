@@ -108,6 +108,50 @@ fn no_task_takes_more_than_fifteen_lines() {
     assert_eq!(1 + task.take_while(|line| line.starts_with("      ")).count(), TASK_LINES);
 }
 
+/// A task of which one part is written, wrongly, and another stands as the starter has it.
+fn half_written() -> TaskReport {
+    let todo = Failure {
+        message: vec!["not yet implemented: task 1.3".into()],
+        place: Some(Place { file: "labs/01-triage/src/paged.rs".into(), line: 60 }),
+        unsolved: Some(TaskId { lab: 1, task: 3 }),
+        timed_out: false,
+    };
+    let wrong = Failure {
+        message: vec!["the first of two took every request".into()],
+        place: Some(Place { file: "labs/01-triage/src/paged.rs".into(), line: 41 }),
+        unsolved: None,
+        timed_out: false,
+    };
+    let mut task = graded(3, Verdict::Fail, CheckVerdict::Fail(todo));
+    task.checks[0].notes.clear();
+    for verdict in [CheckVerdict::Fail(wrong), CheckVerdict::Pass] {
+        let next = CheckReport { verdict, ..task.checks[0].clone() };
+        task.checks.push(next);
+    }
+    task
+}
+
+#[test]
+fn what_is_written_is_told_before_what_is_not() {
+    let mut report = report();
+    report.tasks = vec![half_written()];
+    insta::assert_snapshot!(render(&report, Style::Plain));
+}
+
+#[test]
+fn an_unsolved_task_without_a_mistake_says_how_far_it_is() {
+    let mut report = report();
+    let mut task = half_written();
+    task.checks.remove(1);
+    report.tasks = vec![task];
+    let text = render(&report, Style::Plain);
+    assert!(
+        text.contains("not solved yet: labs/01-triage/src/paged.rs:60     (1 of 2 checks hold)"),
+        "{text}"
+    );
+    assert!(!text.contains("hint"), "{text}");
+}
+
 #[test]
 fn colour_adds_nothing_but_codes() {
     let mut report = report();
