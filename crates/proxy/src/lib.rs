@@ -7,10 +7,12 @@
 
 mod answer;
 mod attempt;
+mod caller;
 mod chunked;
 mod client;
 mod facts;
 mod forward;
+mod hop;
 mod limits;
 mod members;
 mod metrics;
@@ -28,6 +30,7 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 
+pub use caller::{NoNetwork, TrustedProxies};
 pub use facts::Facts;
 pub use limits::Limits;
 pub use members::{Member, Membership};

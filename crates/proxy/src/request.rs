@@ -3,7 +3,7 @@
 //! Read strictly and written anew: a body leaves with one `Content-Length`, and fields that belong to the connection stay
 //! here. So whatever the endpoint reads, it reads one request.
 //!
-//! Source: RFC 9112, sections 6.1, 6.3 and 11.2; RFC 9110, section 7.6.1.
+//! Source: RFC 9112, sections 6.1, 6.3 and 11.2.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -11,7 +11,9 @@ use std::time::Duration;
 use otlp::RandomIds;
 use protocol::traceparent::{self, TraceParent};
 
+use crate::caller::Caller;
 use crate::chunked::Chunks;
+use crate::hop::Connection;
 use crate::limits::{KEPT_CAPACITY, MAX_HEADERS, MAX_REQUEST_HEAD};
 use crate::traces::Place;
 
@@ -102,6 +104,8 @@ enum State {
 pub(crate) struct Reader {
     state: State,
     max_body: usize,
+    /// Whose requests they are.
+    caller: Caller,
     /// What has come of a head, or was sent ahead.
     pending: Vec<u8>,
     /// The request as it goes to the endpoint.
@@ -115,10 +119,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(max_body: usize) -> Self {
+    pub(crate) fn new(max_body: usize, caller: Caller) -> Self {
         Self {
             state: State::Head,
             max_body,
+            caller,
             pending: Vec::new(),
             message: Vec::new(),
             body: 0..0,
@@ -275,16 +280,19 @@ impl Reader {
         let place = self.ids.as_mut().and_then(|ids| Place::below(fields.caller, ids));
         let message = &mut self.message;
         message.clear();
-        message.reserve(length + 64);
+        message.reserve(length + ADDED);
         for part in [method.as_bytes(), b" ", target.as_bytes(), b" HTTP/1.1\r\n"] {
             message.extend_from_slice(part);
         }
         for header in request.headers.iter() {
             let replaced = place.is_some() && is(header, traceparent::HEADER);
-            if !is_ours(header.name) && !fields.is_named_by_connection(header.name) && !replaced {
+            let replaced = replaced || self.caller.replaces(header.name);
+            if !replaced && !fields.connection.keeps(header.name) {
                 push_field(message, header.name, header.value);
             }
         }
+        let goes_on = |header: &&httparse::Header<'_>| !fields.connection.keeps(header.name);
+        self.caller.write(message, request.headers.iter().filter(goes_on), version);
         if let Some(place) = place {
             push_field(message, traceparent::HEADER, place.own.to_string().as_bytes());
         }
@@ -322,6 +330,8 @@ impl Reader {
     }
 }
 
+/// Bytes that a head may grow by on its way, about: its length, the client's address, our name.
+const ADDED: usize = 192;
 /// Digits of the length of a body that comes in chunks: enough for any that is read, and leading zeros are allowed.
 const LENGTH_DIGITS: usize = 12;
 
@@ -351,8 +361,7 @@ struct Fields<'a> {
     framing: Framing,
     keep_alive: bool,
     wants_continue: bool,
-    /// The values of `Connection`, which name fields that end here.
-    connection: smallvec::SmallVec<[&'a str; 2]>,
+    connection: Connection<'a>,
     tenant: &'a str,
     session: Option<&'a str>,
     version: Option<&'a str>,
@@ -366,7 +375,7 @@ impl<'a> Fields<'a> {
             framing: Framing::None,
             keep_alive: version == 1,
             wants_continue: false,
-            connection: smallvec::SmallVec::new(),
+            connection: Connection::default(),
             tenant: "",
             session: None,
             version: None,
@@ -421,20 +430,9 @@ impl<'a> Fields<'a> {
     }
 
     fn connection(&mut self, value: &'a str, version: u8) {
-        let has = |word: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word));
-        if has("close") {
-            self.keep_alive = false;
-        } else if version == 0 && has("keep-alive") {
-            self.keep_alive = true;
-        }
         self.connection.push(value);
-    }
-
-    fn is_named_by_connection(&self, name: &str) -> bool {
-        let named =
-            |value: &&str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(name));
-        // A request without its host would not be the same request.
-        !name.eq_ignore_ascii_case("host") && self.connection.iter().any(named)
+        self.keep_alive =
+            !self.connection.has("close") && (version == 1 || self.connection.has("keep-alive"));
     }
 }
 
@@ -448,23 +446,6 @@ fn length(value: &[u8]) -> Result<usize, BadRequest> {
     let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     let length = std::str::from_utf8(digits).ok().and_then(|text| text.parse().ok());
     length.filter(|_| plain).ok_or(BadRequest::Malformed("its length is no number"))
-}
-
-/// Fields that belong to the connection, or that we write ourselves.
-pub(crate) fn is_ours(name: &str) -> bool {
-    let among = |names: &[&str]| names.iter().any(|other| name.eq_ignore_ascii_case(other));
-    match name.len() {
-        2 => among(&["te"]),
-        6 => among(&["expect"]),
-        7 => among(&["trailer", "upgrade"]),
-        10 => among(&["connection", "keep-alive"]),
-        14 => among(&["content-length"]),
-        16 => among(&["proxy-connection"]),
-        17 => among(&["transfer-encoding"]),
-        18 => among(&["proxy-authenticate"]),
-        19 => among(&["proxy-authorization"]),
-        _ => false,
-    }
 }
 
 /// Appends a field.

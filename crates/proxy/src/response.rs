@@ -7,8 +7,9 @@ use std::time::Duration;
 use memchr::memmem;
 
 use crate::chunked::Chunks;
+use crate::hop::Connection;
 use crate::limits::{MAX_HEADERS, MAX_RESPONSE_HEAD};
-use crate::request::{is_ours, push_field};
+use crate::request::push_field;
 
 /// What an endpoint sent is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -104,7 +105,7 @@ impl ResponseHead {
             status,
             body: Body::Close,
             is_stream: false,
-            keep_alive: version == 1,
+            keep_alive: false,
             retry_after: None,
             forwarded: Vec::with_capacity(256),
         };
@@ -120,16 +121,18 @@ impl ResponseHead {
             out.extend_from_slice(part);
         }
         let mut framing = Framing::default();
+        let mut connection = Connection::default();
+        for header in response.headers.iter() {
+            if header.name.len() == 10 && header.name.eq_ignore_ascii_case("connection") {
+                connection.push(std::str::from_utf8(header.value).unwrap_or(""));
+            }
+        }
+        head.keep_alive =
+            !connection.has("close") && (version == 1 || connection.has("keep-alive"));
         for header in response.headers.iter() {
             let value = std::str::from_utf8(header.value).map(str::trim).unwrap_or("");
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             match header.name.len() {
-                10 if is("connection") && value.eq_ignore_ascii_case("close") => {
-                    head.keep_alive = false;
-                }
-                10 if is("connection") && value.eq_ignore_ascii_case("keep-alive") => {
-                    head.keep_alive = true;
-                }
                 11 if is("retry-after") => {
                     head.retry_after = value.parse().ok().map(Duration::from_secs);
                 }
@@ -138,7 +141,7 @@ impl ResponseHead {
                 17 if is("transfer-encoding") => framing.coding(value)?,
                 _ => {}
             }
-            if !is_ours(header.name) {
+            if !connection.keeps(header.name) {
                 push_field(out, header.name, header.value);
             }
         }
@@ -205,8 +208,8 @@ mod tests {
 
     #[test]
     fn fields_of_the_connection_stay_and_the_rest_goes_on() {
-        let text = "HTTP/1.1 429 Too Many Requests\r\nserver: uvicorn\r\nConnection: close\r\nRetry-After: 3\r\n\
-                    content-length: 2\r\n\r\n{}";
+        let text = "HTTP/1.1 429 Too Many Requests\r\nserver: uvicorn\r\nX-Hop: a\r\nConnection: x-hop, close\r\n\
+                    Retry-After: 3\r\ncontent-length: 2\r\n\r\n{}";
         let (head, length) = head(text).unwrap().unwrap();
         assert_eq!(&text[length..], "{}");
         assert_eq!((head.status, head.keep_alive, head.body), (429, false, Body::Length(2)));

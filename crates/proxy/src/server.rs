@@ -13,6 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::ProxyError;
+use crate::caller::{Caller, TrustedProxies};
 use crate::limits::{Limits, MAX_IDLE_TIME};
 use crate::members::{Member, Membership};
 use crate::pool::Pool;
@@ -46,6 +47,8 @@ pub struct Settings {
     pub tracing: Option<Tracing>,
     /// Who gets copies of requests; `None`: nobody.
     pub shadowing: Option<Shadowing>,
+    /// Who may say where a request came from, besides the socket.
+    pub trusted_proxies: Vec<TrustedProxies>,
 }
 
 impl Settings {
@@ -61,6 +64,7 @@ impl Settings {
             drain_timeout: Duration::from_secs(30),
             tracing: None,
             shadowing: None,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -119,9 +123,10 @@ impl Router {
         let (stopping, stopped) = watch::channel(false);
         let mut threads = Vec::new();
         let permits = Arc::new(Semaphore::new(self.settings.limits.max_connections));
+        let trusted: Arc<[_]> = self.settings.trusted_proxies.as_slice().into();
         let first = self.listeners.remove(0);
         for listener in self.listeners.drain(..) {
-            let thread = Thread::new(&self.shared, &permits, &stopped, &ended);
+            let thread = Thread::new(&self.shared, &permits, &stopped, &ended, &trusted);
             let runtime = Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(ProxyError::Thread)?;
             let spawned = std::thread::Builder::new()
@@ -134,7 +139,7 @@ impl Router {
             self.members.subscribe(),
             self.settings.watching.clone(),
         ));
-        let thread = Thread::new(&self.shared, &permits, &stopped, &ended);
+        let thread = Thread::new(&self.shared, &permits, &stopped, &ended, &trusted);
         let mut serving = std::pin::pin!(thread.serve(first));
         tokio::select! {
             () = &mut serving => {}
@@ -170,6 +175,7 @@ struct Thread {
     worker: Arc<Worker>,
     permits: Arc<Semaphore>,
     stopped: watch::Receiver<bool>,
+    trusted: Arc<[TrustedProxies]>,
 }
 
 impl Thread {
@@ -178,10 +184,16 @@ impl Thread {
         permits: &Arc<Semaphore>,
         stopped: &watch::Receiver<bool>,
         ending: &watch::Receiver<bool>,
+        trusted: &Arc<[TrustedProxies]>,
     ) -> Self {
         let worker =
             Worker { shared: shared.clone(), pool: Pool::default(), ending: ending.clone() };
-        Self { worker: Arc::new(worker), permits: permits.clone(), stopped: stopped.clone() }
+        Self {
+            worker: Arc::new(worker),
+            permits: permits.clone(),
+            stopped: stopped.clone(),
+            trusted: trusted.clone(),
+        }
     }
 
     /// Takes connections until it is stopped, and serves them to their end.
@@ -192,10 +204,11 @@ impl Thread {
         loop {
             tokio::select! {
                 taken = take(&listener, &self.permits) => {
-                    let (stream, permit) = taken;
+                    let (stream, peer, permit) = taken;
                     let worker = self.worker.clone();
+                    let caller = Caller::new(peer, &self.trusted);
                     connections.spawn(async move {
-                        worker.serve(stream).await;
+                        worker.serve(stream, caller).await;
                         drop(permit);
                     });
                 }
@@ -213,11 +226,11 @@ impl Thread {
 async fn take(
     listener: &TcpListener,
     permits: &Arc<Semaphore>,
-) -> (TcpStream, Option<tokio::sync::OwnedSemaphorePermit>) {
+) -> (TcpStream, SocketAddr, Option<tokio::sync::OwnedSemaphorePermit>) {
     let permit = permits.clone().acquire_owned().await.ok();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, peer)) => return (stream, peer, permit),
             Err(_) => tokio::time::sleep(NO_DESCRIPTORS).await,
         }
     }

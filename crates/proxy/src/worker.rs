@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::answer::Answer;
+use crate::caller::Caller;
 use crate::client::Client;
 use crate::facts::Facts;
 use crate::forward::{End, Forward};
@@ -61,16 +62,16 @@ impl Worker {
     }
 
     /// Serves one client until it goes, or has to.
-    pub(crate) async fn serve(&self, stream: TcpStream) {
+    pub(crate) async fn serve(&self, stream: TcpStream, caller: Caller) {
         self.shared.metrics.connections.fetch_add(1, Ordering::Relaxed);
         // Without it a token may wait 40 ms for an acknowledgement.
         let _best_effort = stream.set_nodelay(true);
-        self.requests(Client::new(stream)).await;
+        self.requests(Client::new(stream), caller).await;
         self.shared.metrics.connections.fetch_sub(1, Ordering::Relaxed);
     }
 
-    async fn requests(&self, mut client: Client) {
-        let mut reader = Reader::new(self.shared.limits.max_body);
+    async fn requests(&self, mut client: Client, caller: Caller) {
+        let mut reader = Reader::new(self.shared.limits.max_body, caller);
         if self.shared.traces.is_some() {
             reader = reader.with_traces();
         }

@@ -11,6 +11,10 @@ use routing::EndpointId;
 
 const MODELS: &str = "GET /v1/models HTTP/1.1\r\nHost: h\r\n\r\n";
 
+/// What an endpoint hears of a client on this machine.
+const WAY: &str =
+    "x-forwarded-for: 127.0.0.1\r\nx-forwarded-proto: http\r\nvia: 1.1 llm-router\r\n";
+
 fn post(body: &str) -> String {
     format!(
         "POST /v1/completions HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}",
@@ -30,7 +34,38 @@ fn an_answer_comes_back_as_it_was_without_the_fields_of_the_connection() {
     assert_eq!(answer, "HTTP/1.1 201 Made\r\nServer: s\r\nX-A: b\r\ncontent-length: 2\r\n\r\n{}");
     let asked = backend.requests();
     assert_eq!(asked.len(), 1);
-    assert_eq!(asked[0], "POST /v1/completions HTTP/1.1\r\nHost: h\r\ncontent-length: 2\r\n\r\n{}");
+    let rest = "content-length: 2\r\n\r\n{}";
+    assert_eq!(asked[0], format!("POST /v1/completions HTTP/1.1\r\nHost: h\r\n{WAY}{rest}"));
+}
+
+#[test]
+fn where_a_request_came_from_is_what_the_socket_says_unless_a_trusted_proxy_knows_better() {
+    let claimed = "GET /v1/models HTTP/1.1\r\nHost: h\r\nX-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n\
+                   Via: 2 edge\r\nConnection: x-forwarded-for\r\n\r\n";
+    let backend = Backend::start(Script::unary("ok"));
+    for (trusted, told) in [
+        // Its connection cannot take away what we say of it, either.
+        ("192.0.2.0/24", format!("Via: 2 edge\r\n{WAY}")),
+        (
+            "127.0.0.0/8",
+            "X-Forwarded-Proto: https\r\nVia: 2 edge\r\nx-forwarded-for: 6.6.6.6, 127.0.0.1\r\n\
+             via: 1.1 llm-router\r\n"
+                .to_owned(),
+        ),
+    ] {
+        let trusted_proxies = vec![trusted.parse().unwrap()];
+        let router = serve_with(Settings { trusted_proxies, ..Settings::local() }, &[&backend]);
+        let mut client = Client::connect(&router);
+        // A second request of the same connection is told the same way.
+        for text in [claimed, &claimed.replace("Connection: x-forwarded-for\r\n", "")] {
+            let is_hidden = trusted.starts_with("127") && text.contains("Connection");
+            client.send(text);
+            assert!(client.answer().ends_with("\r\n\r\nok"));
+            let asked = backend.requests().pop().unwrap();
+            let told = if is_hidden { told.replace("6.6.6.6, ", "") } else { told.clone() };
+            assert_eq!(asked, format!("GET /v1/models HTTP/1.1\r\nHost: h\r\n{told}\r\n"));
+        }
+    }
 }
 
 #[test]
@@ -106,7 +141,9 @@ fn a_copy_goes_to_the_shadow_and_its_answer_to_nobody() {
     assert!(within_a_minute(|| !shadow.requests().is_empty() && Arc::strong_count(&places) == 2));
     assert_eq!(
         shadow.requests(),
-        ["POST /v1/completions HTTP/1.1\r\nx-copy: 1\r\nHost: h\r\ncontent-length: 2\r\n\r\n{}"]
+        [format!(
+            "POST /v1/completions HTTP/1.1\r\nx-copy: 1\r\nHost: h\r\n{WAY}content-length: 2\r\n\r\n{{}}"
+        )]
     );
     let mut client = Client::connect(&router);
     client.send("GET /metrics HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");

@@ -5,11 +5,15 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn caller() -> Caller {
+    Caller::new(([192, 0, 2, 7], 1).into(), &[])
+}
+
 /// The message as it leaves, its body, and what was sent ahead.
 type Done = (Vec<u8>, Vec<u8>, Vec<u8>);
 
 fn read(text: &[u8], piece: usize) -> Result<Done, BadRequest> {
-    let mut reader = Reader::new(1000);
+    let mut reader = Reader::new(1000, caller());
     let mut last = Read::Partial;
     for part in text.chunks(piece) {
         if last == Read::Complete {
@@ -38,7 +42,8 @@ fn what_belongs_to_the_connection_stays_here() {
     assert_eq!(
         String::from_utf8(message).unwrap(),
         "POST /v1/completions?a=b HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer y\r\n\
-         traceparent: 00-1-2-01\r\ncontent-length: 2\r\n\r\n{}"
+         traceparent: 00-1-2-01\r\nx-forwarded-for: 192.0.2.7\r\nx-forwarded-proto: http\r\nvia: 1.1 llm-router\r\n\
+         content-length: 2\r\n\r\n{}"
     );
     assert_eq!(body, b"{}");
 }
@@ -112,10 +117,10 @@ fn the_absolute_form_is_a_path_too() {
 #[test]
 fn who_waits_for_a_continue_is_told_unless_the_body_is_here() {
     let head = b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
-    let mut reader = Reader::new(10);
+    let mut reader = Reader::new(10, caller());
     assert_eq!(reader.feed(&mut head.to_vec()), Ok(Read::WantsContinue));
     assert_eq!(reader.feed(&mut b"ab".to_vec()), Ok(Read::Complete));
-    let mut reader = Reader::new(10);
+    let mut reader = Reader::new(10, caller());
     assert_eq!(reader.feed(&mut [&head[..], b"ab"].concat()), Ok(Read::Complete));
     assert_eq!(reader.body(), b"ab");
 }
@@ -124,7 +129,7 @@ fn who_waits_for_a_continue_is_told_unless_the_body_is_here() {
 fn pipelined_requests_are_read_one_after_the_other() {
     let one = "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nA";
     let two = "GET /2 HTTP/1.1\r\nHost: h\r\n\r\n";
-    let mut reader = Reader::new(10);
+    let mut reader = Reader::new(10, caller());
     let mut both = format!("{one}{two}{two}").into_bytes();
     assert_eq!(reader.feed(&mut both), Ok(Read::Complete));
     for _ in 0..2 {
@@ -166,7 +171,7 @@ proptest! {
         ]), 0..14)
     ) {
         if let Ok((message, body, _)) = read(parts.concat().as_bytes(), 4096) {
-            let mut reader = Reader::new(1000);
+            let mut reader = Reader::new(1000, caller());
             let again = reader.feed(&mut message.clone());
             // A client of HTTP/1.0 need not name a host; nor may anybody strip it.
             if memmem::find(&message, b"Host: h").is_some() {
@@ -189,7 +194,7 @@ fn traceparent(reader: &Reader) -> protocol::traceparent::TraceParent {
 
 #[test]
 fn an_endpoint_hears_of_the_routers_span_and_not_of_the_clients() {
-    let mut reader = Reader::new(1000).with_traces();
+    let mut reader = Reader::new(1000, caller()).with_traces();
     let request = "GET /v1/models HTTP/1.1\r\nHost: h\r\nTraceparent: \
                    00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n\r\n";
     let read = reader.feed(&mut request.as_bytes().to_vec());
@@ -205,7 +210,7 @@ fn an_endpoint_hears_of_the_routers_span_and_not_of_the_clients() {
 fn a_header_goes_on_as_it_is_where_nobody_records() {
     let request = "GET /v1/models HTTP/1.1\r\nHost: h\r\ntraceparent: \
                    00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00\r\n\r\n";
-    for mut reader in [Reader::new(1000), Reader::new(1000).with_traces()] {
+    for mut reader in [Reader::new(1000, caller()), Reader::new(1000, caller()).with_traces()] {
         assert_eq!(reader.feed(&mut request.as_bytes().to_vec()), Ok(Read::Complete));
         assert_eq!(traceparent(&reader).span_id, 0xb7ad_6b71_6920_3331);
         assert_eq!(reader.head().unwrap().place, None);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use proxy::{Limits, Member, Settings, Tracing, Watching};
+use proxy::{Limits, Member, Settings, Tracing, TrustedProxies, Watching};
 use routing::{Direct, Dispatch, Policy};
 use sol02_routing::policies::PolicyKind;
 use sol02_routing::{
@@ -104,6 +104,9 @@ pub(crate) struct Args {
     /// Path of an endpoint's metrics page
     #[arg(long, default_value = "/metrics")]
     metrics_path: String,
+    /// Proxies before this one, as networks: their X-Forwarded-For is extended, anybody else's is replaced
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    trusted_proxies: Vec<TrustedProxies>,
     /// Bytes of a request's body
     #[arg(long, default_value_t = 16 << 20)]
     max_body: usize,
@@ -167,6 +170,7 @@ impl Args {
                 .clone()
                 .map(|endpoint| Tracing { endpoint, service: self.service_name.clone() }),
             shadowing: shadow.map(|address| self.shadow.to(address)),
+            trusted_proxies: self.trusted_proxies.clone(),
         })
     }
 
