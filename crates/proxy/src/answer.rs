@@ -77,6 +77,8 @@ pub(crate) fn message(reason: Reason) -> &'static str {
         Reason::Draining => "The router is shutting down.",
         Reason::Deadline => "The request took longer than it may.",
         Reason::EndpointFailed => "The model server failed while it worked on the request.",
+        Reason::NoRoute => "No route takes this request.",
+        Reason::NoBackend => "The route of this request leads to a backend that does not exist.",
     }
 }
 
@@ -93,6 +95,7 @@ fn phrase(status: u16) -> &'static str {
         417 => "Expectation Failed",
         429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         504 => "Gateway Timeout",

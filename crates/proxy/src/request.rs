@@ -165,6 +165,11 @@ impl Reader {
         &self.message
     }
 
+    /// Its head, as an endpoint gets it.
+    pub(crate) fn head_as_sent(&self) -> &[u8] {
+        self.message.get(..self.body.start).unwrap_or_default()
+    }
+
     /// Its body.
     pub(crate) fn body(&self) -> &[u8] {
         self.message.get(self.body.clone()).unwrap_or_default()

@@ -211,6 +211,7 @@ impl Worker {
             tenant: &head.tenant,
             cost: cost.saturating_add(facts.max_tokens.unwrap_or(USUAL_TOKENS)),
             patience: head.patience,
+            head: reader.head_as_sent(),
             repeatable: is_repeatable(head, &facts, body),
         };
         let forward = Forward::new(self, client, head, reader.message(), about);

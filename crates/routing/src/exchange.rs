@@ -28,6 +28,8 @@ pub struct Arrival<'a> {
     pub cost: u32,
     /// How long the client wants to wait for the end of the answer, where it says so.
     pub patience: Option<Duration>,
+    /// The head as an endpoint gets it: the request line and a line for each field. Empty where there is none.
+    pub head: &'a [u8],
     /// Whether serving it twice does nothing twice. One that does is sent again only where no endpoint has begun with it.
     pub repeatable: bool,
 }
@@ -37,7 +39,8 @@ impl Arrival<'_> {
     #[must_use]
     pub fn new(id: u64) -> Self {
         let route = RouteRequest::new(id);
-        Self { route, model: None, tenant: "", cost: 1, patience: None, repeatable: true }
+        let head = &[];
+        Self { route, model: None, tenant: "", cost: 1, patience: None, head, repeatable: true }
     }
 }
 
@@ -146,21 +149,27 @@ pub enum Reason {
     Deadline,
     /// The endpoint failed, and there was no budget or nobody else to try.
     EndpointFailed,
+    /// No route takes it.
+    NoRoute,
+    /// A route takes it, and leads to a backend that does not exist.
+    NoBackend,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::Shed,
         Self::QueueTimeout,
         Self::NobodyReady,
         Self::Draining,
         Self::Deadline,
         Self::EndpointFailed,
+        Self::NoRoute,
+        Self::NoBackend,
     ];
 
     /// The HTTP status that says so: 429 asks a client to send less, 503 to come again, 504 and 502 blame what is behind
-    /// the router.
+    /// the router. 404 and 500 are the Gateway API's for routes.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -168,6 +177,8 @@ impl Reason {
             Self::NobodyReady | Self::Draining => 503,
             Self::Deadline => 504,
             Self::EndpointFailed => 502,
+            Self::NoRoute => 404,
+            Self::NoBackend => 500,
         }
     }
 
@@ -181,6 +192,8 @@ impl Reason {
             Self::Draining => "draining",
             Self::Deadline => "deadline",
             Self::EndpointFailed => "endpoint_failed",
+            Self::NoRoute => "no_route",
+            Self::NoBackend => "no_backend",
         }
     }
 }

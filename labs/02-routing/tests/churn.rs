@@ -68,8 +68,7 @@ proptest! {
         let (mut orders, mut open) = (Orders::default(), Vec::<(u32, EndpointId, Attempt)>::new());
         let mut pods: Vec<EndpointId> = (0..PODS).map(EndpointId).collect();
         let about = |id: u32| Arrival {
-            route: RouteRequest::new(u64::from(id)), model: None, tenant: "", cost: 1, patience: None,
-            repeatable: true,
+            route: RouteRequest::new(u64::from(id)), ..Arrival::new(0)
         };
         let mut keys = 0..;
         let mut ids = PODS..;
