@@ -90,14 +90,31 @@ pub struct ValueMatch {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendRef {
+    /// Its group: empty for a Service.
+    #[serde(default)]
+    pub group: String,
     /// `Service`, or `InferencePool`.
     #[serde(default = "service")]
     pub kind: String,
+    /// Its namespace; the route's where it is not named.
+    #[serde(default)]
+    pub namespace: Option<String>,
     /// Its name.
     pub name: String,
+    /// Which of a Service's ports. A pool has its own.
+    #[serde(default)]
+    pub port: Option<u16>,
     /// Its part of all weights of the rule. 0: none.
     #[serde(default = "one")]
     pub weight: u32,
+}
+
+/// A Service without a name, with weight 1.
+impl Default for BackendRef {
+    fn default() -> Self {
+        let (group, namespace, name) = (String::new(), None, String::new());
+        Self { group, kind: service(), namespace, name, port: None, weight: one() }
+    }
 }
 
 fn service() -> String {
@@ -244,6 +261,8 @@ mod tests {
         .unwrap();
         let rule = &route.spec.rules[0];
         assert_eq!(rule.matches[0].path, PathMatch::PathPrefix("/".to_owned()));
+        let named = BackendRef { name: "c".to_owned(), port: Some(8000), ..BackendRef::default() };
+        assert_eq!(rule.backend_refs, [named]);
         assert_eq!((rule.backend_refs[0].weight, &*rule.backend_refs[0].kind), (1, "Service"));
         let pool: InferencePool = serde_json::from_value(serde_json::json!({
             "metadata": {"name": "a"},

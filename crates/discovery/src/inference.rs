@@ -9,13 +9,14 @@ use std::pin::pin;
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+use kube::api::DynamicObject;
 use kube::runtime::{WatchStreamExt, watcher};
 use kube::{Api, Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
+use crate::object::api;
 use crate::watch::{pass, pod_slice, pods_with};
 use crate::{Event, ObjectiveSpec, PoolSpec};
 
@@ -176,19 +177,6 @@ fn note(known: &mut Priorities, object: &DynamicObject, pool: &str) {
             known.remove(&name);
         }
     }
-}
-
-fn api(
-    client: &Client,
-    namespace: &str,
-    group: &str,
-    version: &str,
-    kind: &str,
-    plural: &str,
-) -> Api<DynamicObject> {
-    let kind = GroupVersionKind::gvk(group, version, kind);
-    let resource = ApiResource::from_gvk_with_plural(&kind, plural);
-    Api::namespaced_with(client.clone(), namespace, &resource)
 }
 
 /// An object's spec; an object that cannot be read counts as not there.

@@ -7,6 +7,10 @@ mod event;
 mod gateway;
 #[cfg(feature = "watch")]
 mod inference;
+#[cfg(feature = "watch")]
+mod object;
+#[cfg(feature = "watch")]
+mod route;
 mod slice;
 #[cfg(feature = "watch")]
 mod watch;
@@ -19,6 +23,10 @@ pub use gateway::{
 };
 #[cfg(feature = "watch")]
 pub use inference::{Priorities, watch_objectives};
+#[cfg(feature = "watch")]
+pub use object::Known;
+#[cfg(feature = "watch")]
+pub use route::{ReadRoute, ServicePorts, read_route, watch_pool, watch_route, watch_service};
 pub use slice::{Conditions, Family, Slice, SliceEndpoint, SlicePort};
 #[cfg(feature = "watch")]
 pub use watch::{Source, WatchError, client, watch};

@@ -30,7 +30,7 @@ fn asked(path: &str, headers: &[(&str, &str)]) -> Asked {
 }
 
 fn backend(name: &str, weight: u32) -> BackendRef {
-    BackendRef { kind: "Service".to_owned(), name: name.to_owned(), weight }
+    BackendRef { name: name.to_owned(), weight, ..BackendRef::default() }
 }
 
 fn rule(matches: Vec<RouteMatch>, name: &str) -> RouteRule {
