@@ -20,6 +20,7 @@ mod pool;
 mod relay;
 mod request;
 mod response;
+mod rounds;
 mod server;
 mod shadow;
 mod shared;

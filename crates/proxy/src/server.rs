@@ -17,10 +17,11 @@ use crate::caller::{Caller, TrustedProxies};
 use crate::limits::{Limits, MAX_IDLE_TIME};
 use crate::members::{Member, Membership};
 use crate::pool::Pool;
+use crate::rounds::watch_members;
 use crate::shadow::{Shadow, Shadowing};
 use crate::shared::Shared;
 use crate::traces::{self, Tracing};
-use crate::watch::{Watching, look};
+use crate::watch::Watching;
 use crate::worker::Worker;
 
 /// Connections that the kernel keeps until they are taken.
@@ -232,41 +233,6 @@ async fn take(
         match listener.accept().await {
             Ok((stream, peer)) => return (stream, peer, permit),
             Err(_) => tokio::time::sleep(NO_DESCRIPTORS).await,
-        }
-    }
-}
-
-/// Looks at the endpoints at once when they change, and regularly. Who is gone is so at once, also in the middle of a look, which
-/// may last as long as the slowest endpoint.
-async fn watch_members(
-    shared: Arc<Shared>,
-    mut members: watch::Receiver<Vec<Member>>,
-    watching: Watching,
-) {
-    let told = |members: &mut watch::Receiver<Vec<Member>>| {
-        let now = members.borrow_and_update().clone();
-        shared.set_members(&now)
-    };
-    loop {
-        let endpoints = told(&mut members);
-        let mut pause = watching.every;
-        let mut looking = std::pin::pin!(look(&shared, &endpoints, &watching));
-        loop {
-            tokio::select! {
-                () = &mut looking => break,
-                Ok(()) = members.changed() => {
-                    told(&mut members);
-                    pause = Duration::ZERO;
-                }
-            }
-        }
-        tokio::select! {
-            changed = members.changed() => {
-                if changed.is_err() {
-                    return;
-                }
-            }
-            () = tokio::time::sleep(pause) => {}
         }
     }
 }

@@ -1,13 +1,12 @@
-//! Asks each endpoint again and again whether it is well, and how loaded it is.
+//! Asks an endpoint whether it is well, and how loaded it is.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use routing::{EndpointId, Scrape, Signals};
+use routing::{Scrape, Signals};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::limits::MAX_PAGE;
@@ -62,28 +61,27 @@ fn of_any_backend(page: &str, in_flight: u32) -> Option<Seen> {
     Some(Seen { signals: reading.signals(in_flight), asleep: reading.asleep })
 }
 
-/// Looks once at each endpoint, all at the same time, and tells what was seen.
-pub(crate) async fn look(shared: &Arc<Shared>, members: &[Arc<Member>], watching: &Watching) {
-    let mut looks = JoinSet::new();
-    for endpoint in members {
-        let (shared, endpoint, watching) = (shared.clone(), endpoint.clone(), watching.clone());
-        looks.spawn(async move {
-            let well = get(endpoint.address, &watching.health, watching.timeout).await;
-            let mut well = well.is_some_and(|(status, _)| status == 200);
-            if well
-                && let Some((200, page)) =
-                    get(endpoint.address, &watching.metrics, watching.timeout).await
-                && let Some(seen) = (watching.reading)(&page, shared.in_flight(endpoint.id))
-            {
-                shared.set_scrape(endpoint.id, Scrape { signals: seen.signals, at: shared.now() });
-                well = !seen.asleep;
-            }
-            well.then_some(endpoint.id)
-        });
+/// What a look at an endpoint found.
+pub(crate) struct Looked {
+    pub(crate) at: Arc<Member>,
+    /// Whether it may get requests.
+    pub(crate) well: bool,
+    /// What it says of its load, if it does.
+    pub(crate) scrape: Option<Scrape>,
+}
+
+/// Looks once at an endpoint.
+pub(crate) async fn look(shared: Arc<Shared>, at: Arc<Member>, watching: Watching) -> Looked {
+    let health = get(at.address, &watching.health, watching.timeout).await;
+    if health.is_none_or(|(status, _)| status != 200) {
+        return Looked { at, well: false, scrape: None };
     }
-    let mut ready: Vec<EndpointId> = looks.join_all().await.into_iter().flatten().collect();
-    ready.sort_unstable();
-    shared.set_ready(ready);
+    let seen = match get(at.address, &watching.metrics, watching.timeout).await {
+        Some((200, page)) => (watching.reading)(&page, shared.in_flight(at.id)),
+        _ => None,
+    };
+    let scrape = seen.map(|seen| Scrape { signals: seen.signals, at: shared.now() });
+    Looked { at, well: seen.is_none_or(|seen| !seen.asleep), scrape }
 }
 
 /// The load that an endpoint tells of when it is asked; `None` where it does not answer, or does not say. What it leaves out counts as
@@ -163,12 +161,12 @@ mod tests {
         let watching = Watching { reading, timeout, ..Watching::default() };
         let dispatch = Box::new(Direct::new(RoundRobin::default()));
         let shared = Arc::new(Shared::new(dispatch, Limits::default(), None, None));
-        let members = shared.set_members(&Member::fixed(&[server()]));
+        let member = Arc::new(Member::fixed(&[server()])[0]);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(look(&shared, &members, &watching));
-        assert_eq!(shared.counts().ready, 0);
+        let look = || look(shared.clone(), member.clone(), watching.clone());
+        let looked = runtime.block_on(look());
+        assert!(!looked.well && looked.scrape.is_some());
         asleep.store(false, Ordering::SeqCst);
-        runtime.block_on(look(&shared, &members, &watching));
-        assert_eq!(shared.counts().ready, 1);
+        assert!(runtime.block_on(look()).well);
     }
 }
