@@ -162,12 +162,17 @@ impl<P: Policy> PoolPicker<P> {
         self.policy.reads_prompt()
     }
 
-    /// Slices changed. What is known of an endpoint that is gone is forgotten; who drains keeps its count until it is empty.
+    /// Slices changed. What is known of an endpoint that is gone is forgotten; who still has requests keeps its count, and the policy
+    /// what it learned, until the last of them ends.
     pub fn apply(&mut self, event: Event) {
+        let before: Vec<EndpointId> = self.table.replicas().iter().map(|each| each.id).collect();
         self.table.apply(event);
         let known = |id: &EndpointId| self.table.replicas().iter().any(|each| each.id == *id);
         self.scrapes.retain(|id, _| known(id));
         self.in_flight.retain(|id, count| known(id) || *count > 0);
+        for gone in before.iter().filter(|id| !known(id) && !self.in_flight.contains_key(id)) {
+            self.policy.forget(*gone);
+        }
     }
 
     /// An endpoint said how it is.
@@ -250,6 +255,7 @@ impl<P: Policy> PoolPicker<P> {
 
     /// Counts what is in flight, and tells the policy.
     pub fn observe(&mut self, feedback: &Feedback) {
+        self.policy.observe(feedback);
         match feedback.happening {
             Happening::Sent => *self.in_flight.entry(feedback.endpoint).or_default() += 1,
             Happening::FirstToken(_) => {}
@@ -259,10 +265,10 @@ impl<P: Policy> PoolPicker<P> {
                 let known = self.table.replicas().iter().any(|each| each.id == feedback.endpoint);
                 if *left == 0 && !known {
                     self.in_flight.remove(&feedback.endpoint);
+                    self.policy.forget(feedback.endpoint);
                 }
             }
         }
-        self.policy.observe(feedback);
     }
 
     /// The endpoint at an address, whatever it is up to.

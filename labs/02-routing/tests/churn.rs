@@ -1,14 +1,17 @@
-//! Pods come and go for as long as a router lives. What it remembers of them must not grow with their number.
+//! Pods come and go for as long as a router or a picker lives. What it remembers of them must not grow with their number.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use discovery::{Conditions, Event as Change, Family, Slice, SliceEndpoint, SlicePort};
+use lab02_routing::pool_picker::{Pick, PoolPicker, Wish};
+use lab02_routing::slices::Wanted;
 use lab02_routing::{Dispatcher, Rules};
 use proptest::prelude::*;
 use routing::{
-    Action, Arrival, Attempt, Dispatch, EndpointId, EndpointView, Event, Feedback, Orders, Policy,
-    RequestKey, RouteRequest,
+    Action, Arrival, Attempt, Dispatch, Ending, EndpointId, EndpointView, Event, Feedback,
+    Happening, Orders, Policy, RequestKey, RouteRequest,
 };
 
 /// Remembers whoever it heard of, until it is told to forget: as every policy does that learns.
@@ -59,6 +62,23 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 const PODS: u32 = 3;
+
+/// Pods by number, as a slice shows them.
+fn slice(pods: &[u32]) -> Slice {
+    let endpoint = |pod: &u32| SliceEndpoint {
+        addresses: vec![format!("10.0.{}.{}", pod / 256, pod % 256)],
+        conditions: Conditions { ready: Some(true), ..Conditions::default() },
+        pod: None,
+        zone: None,
+        for_zones: Vec::new(),
+    };
+    Slice {
+        name: "engines".to_owned(),
+        family: Family::Ipv4,
+        ports: vec![SlicePort { name: String::new(), number: Some(8000) }],
+        endpoints: pods.iter().map(endpoint).collect(),
+    }
+}
 
 proptest! {
     #[test]
@@ -115,6 +135,44 @@ proptest! {
             let allowed = |id: &EndpointId| pods.contains(id) || works.contains(id);
             prop_assert!(known.iter().all(allowed), "{known:?} of {pods:?} and {works:?}");
             prop_assert!(dispatcher.outliers().len() <= PODS as usize);
+        }
+    }
+
+    #[test]
+    fn a_picker_remembers_nothing_of_pods_that_are_gone(acts in prop::collection::vec(act(), 0..200)) {
+        let policy = Remembers::default();
+        let mut picker = PoolPicker::new(policy.clone(), Wanted { port: None, family: Family::Ipv4 }, None);
+        let mut names: Vec<u32> = (0..PODS).collect();
+        let mut next = PODS..;
+        let mut open = Vec::new();
+        picker.apply(Change::Listed(slice(&names)));
+        picker.apply(Change::ListEnds);
+        for (second, act) in (0..).zip(acts) {
+            let now = Duration::from_secs(second);
+            match act {
+                Act::Replace => {
+                    names.remove(0);
+                    names.extend(next.next());
+                    picker.apply(Change::Applied(slice(&names)));
+                }
+                Act::Flap => {
+                    picker.apply(Change::Applied(slice(&names[1..])));
+                    picker.apply(Change::Applied(slice(&names)));
+                }
+                Act::Ask => open.extend(picker.pick(&Wish::default(), now).ok()),
+                Act::End { well } if !open.is_empty() => {
+                    let Pick { request, endpoint, .. } = open.remove(0);
+                    let ending = if well { Ending::Answered } else { Ending::Failed };
+                    let happening = Happening::Ended { ending, took: Duration::ZERO };
+                    picker.observe(&Feedback { request, endpoint, happening, at: now });
+                }
+                Act::End { .. } => {}
+            }
+            let there: BTreeSet<_> = picker.table().replicas().iter().map(|each| each.id).collect();
+            let works: BTreeSet<_> = open.iter().map(|pick| pick.endpoint).collect();
+            let known = policy.0.lock().expect("a lock").clone();
+            let allowed = |id: &EndpointId| there.contains(id) || works.contains(id);
+            prop_assert!(known.iter().all(allowed), "{known:?} of {there:?} and {works:?}");
         }
     }
 }
