@@ -24,6 +24,8 @@ pub use gateway::{
 #[cfg(feature = "watch")]
 pub use inference::{Priorities, watch_objectives};
 #[cfg(feature = "watch")]
+pub use kube::Client;
+#[cfg(feature = "watch")]
 pub use object::Known;
 #[cfg(feature = "watch")]
 pub use route::{ReadRoute, ServicePorts, read_route, watch_pool, watch_route, watch_service};

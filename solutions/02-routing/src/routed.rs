@@ -24,15 +24,15 @@ pub const READY: &str = "llm_router_route_endpoints_ready";
 pub const UNROUTED: &str = "llm_router_route_unrouted_total";
 
 /// Makes the dispatcher of a backend.
-pub type Make<D> = Box<dyn FnMut(BackendNo) -> D + Send>;
+pub type Make = Box<dyn FnMut(BackendNo) -> Box<dyn Dispatch> + Send>;
 
 /// A route in front of dispatchers.
-pub struct Routed<D> {
+pub struct Routed {
     planned: Planned,
     /// The plan that `parts` are of.
     plan: Arc<Plan>,
-    make: Make<D>,
-    parts: Vec<Part<D>>,
+    make: Make,
+    parts: Vec<Part>,
     /// Where each request is, by its key.
     open: Vec<Option<Open>>,
     /// Who is ready, of all backends.
@@ -45,9 +45,9 @@ pub struct Routed<D> {
     draining: bool,
 }
 
-struct Part<D> {
+struct Part {
     backend: Backend,
-    dispatch: D,
+    dispatch: Box<dyn Dispatch>,
     requests: u64,
 }
 
@@ -61,9 +61,9 @@ struct Open {
 
 // === impl Routed ===
 
-impl<D: Dispatch> Routed<D> {
+impl Routed {
     /// Nobody yet. `reads_prompt`: whether any of the dispatchers will.
-    pub fn new(planned: Planned, reads_prompt: bool, make: Make<D>) -> Self {
+    pub fn new(planned: Planned, reads_prompt: bool, make: Make) -> Self {
         Self {
             planned,
             plan: Arc::default(),
@@ -186,7 +186,7 @@ fn add(sum: &mut Counts, other: Counts) {
 
 // === impl Dispatch for Routed ===
 
-impl<D: Dispatch> Dispatch for Routed<D> {
+impl Dispatch for Routed {
     fn on(
         &mut self,
         request: RequestKey,

@@ -37,7 +37,7 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     // Its router and two engines, under a collector and a Prometheus that scrapes them.
     let mut command = bench.cargo(["test"]);
     command.args(bench.tested("sol02-routing", &["--features", "live"]));
-    command.args(["--test", "observed", "--", "--ignored", "peer_"]);
+    command.args(["--test", "observed", "--test", "http_route", "--", "--ignored", "peer_"]);
     ok(bench, command)
 }
 

@@ -15,14 +15,14 @@ const HEAD: &[u8] = b"POST /v1/completions HTTP/1.1\r\nHost: h\r\n\r\n";
 struct Rig {
     planned: Planned,
     plan: Plan,
-    routed: Routed<Direct<RoundRobin>>,
+    routed: Routed,
     orders: Orders,
 }
 
 impl Rig {
     fn new() -> Self {
         let planned = Planned::default();
-        let make = |_| Direct::new(RoundRobin::default());
+        let make = |_| -> Box<dyn Dispatch> { Box::new(Direct::new(RoundRobin::default())) };
         let routed = Routed::new(planned.clone(), false, Box::new(make));
         let backend = |(no, name): (u32, &str)| Backend {
             no: BackendNo(no),

@@ -2,8 +2,10 @@
 
 mod args;
 mod canary;
+mod http_route;
 mod kubernetes;
 mod picker;
+mod route_backend;
 mod shadow;
 mod timed;
 
@@ -11,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use lab02_routing::route_plan::Planned;
 use proxy::Router;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,8 +46,11 @@ fn run(args: &Args) -> Result<()> {
     }
     let endpoints = args.members()?;
     runtime.block_on(async {
-        let router = Router::bind(args.settings()?, args.dispatch()?)?;
-        if args.kubernetes.is_asked() {
+        let planned = Planned::default();
+        let router = Router::bind(args.settings()?, args.dispatch(&planned)?)?;
+        if args.route.is_asked() {
+            args.route.follow(&args.kubernetes, planned, router.membership()).await?;
+        } else if args.kubernetes.is_asked() {
             let followed = args.kubernetes.followed(&args.canary).await?;
             let zone = args.kubernetes.zone.clone();
             tokio::spawn(kubernetes::follow(followed, zone, router.membership()));

@@ -8,11 +8,13 @@ use clap::Parser;
 use proxy::{Limits, Member, Settings, Tracing, TrustedProxies, Watching};
 use routing::{Direct, Dispatch, Policy};
 use sol02_routing::policies::PolicyKind;
+use sol02_routing::route_plan::{BackendNo, Planned};
 use sol02_routing::{
-    BudgetRules, Dispatcher, ExchangeRules, HedgeRules, OutlierRules, Rules, load,
+    BudgetRules, Dispatcher, ExchangeRules, HedgeRules, OutlierRules, Routed, Rules, load,
 };
 
 use crate::canary::{self, Rolling};
+use crate::http_route::RouteArgs;
 use crate::kubernetes::Kubernetes;
 use crate::picker::PickerArgs;
 use crate::shadow::Copying;
@@ -27,6 +29,7 @@ use crate::shadow::Copying;
   sol02-router --endpoints ... --max-in-flight 32 --max-queue 256
   sol02-router --service default/engine --policy prefix
   sol02-router --service default/engine-stable --canary-service default/engine-canary --canary-slow 800ms
+  sol02-router --http-route engine --namespace default --policy p2c
   sol02-router --endpoints ... --shadow http://127.0.0.1:9001 --shadow-share 5
   sol02-router --picker 0.0.0.0:9002 --inference-pool default/engine --policy prefix
 
@@ -37,7 +40,7 @@ SIGTERM drains."
 )]
 pub(crate) struct Args {
     /// Model servers, separated by commas
-    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool", "inference_pool"])]
+    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool", "inference_pool", "http_route"])]
     endpoints: Vec<String>,
     /// Who gets a request: round-robin, least-request, p2c, load, prefix or combined
     #[arg(long, value_name = "POLICY", default_value = "round-robin")]
@@ -125,6 +128,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) kubernetes: Kubernetes,
     #[command(flatten)]
+    pub(crate) route: RouteArgs,
+    #[command(flatten)]
     pub(crate) picker: PickerArgs,
     #[command(flatten)]
     pub(crate) canary: Rolling,
@@ -174,16 +179,24 @@ impl Args {
         })
     }
 
-    /// Who decides. Needs a runtime where there is a canary.
-    pub(crate) fn dispatch(&self) -> Result<Box<dyn Dispatch>> {
+    /// Who decides. Needs a runtime where there is a canary. A route's plan is read, and published by somebody else.
+    pub(crate) fn dispatch(&self, planned: &Planned) -> Result<Box<dyn Dispatch>> {
         let mut policy = self.policy();
+        if self.route.is_asked() {
+            let (rules, direct) = (self.rules(), self.direct);
+            let limits = load::Limits::for_scrapes_every(self.watch_every);
+            let (kind, seed) = (self.policy, self.seed);
+            let make = move |no: BackendNo| -> Box<dyn Dispatch> {
+                let policy = kind.build(limits, seed.wrapping_add(u64::from(no.0)));
+                decided(policy, rules, direct)
+            };
+            let reads_prompt = policy.reads_prompt();
+            return Ok(Box::new(Routed::new(planned.clone(), reads_prompt, Box::new(make))));
+        }
         if self.canary.is_asked() {
             policy = self.canary.around([policy, self.policy_from(self.seed.wrapping_add(1))])?;
         }
-        if self.direct {
-            return Ok(Box::new(Direct::new(policy)));
-        }
-        Ok(Box::new(Dispatcher::new(policy, self.rules())))
+        Ok(decided(policy, self.rules(), self.direct))
     }
 
     /// Who chooses.
@@ -218,6 +231,13 @@ impl Args {
             max_queue: self.max_queue,
         }
     }
+}
+
+fn decided(policy: Box<dyn Policy>, rules: Rules, direct: bool) -> Box<dyn Dispatch> {
+    if direct {
+        return Box::new(Direct::new(policy));
+    }
+    Box::new(Dispatcher::new(policy, rules))
 }
 
 /// `http://host:port`, or without the scheme.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use discovery::{Event, Family, Priorities, Source};
+use discovery::{Client, Event, Family, Priorities, Source};
 use proxy::{Member, Membership};
 use sol02_routing::slices::{EndpointTable, Key, Replica, Wanted, in_zone};
 use sol02_routing::split::Version;
@@ -54,10 +54,14 @@ impl Kubernetes {
         Wanted { port, family: Family::Ipv4 }
     }
 
+    /// A client of the cluster.
+    pub(crate) async fn client(&self) -> Result<Client> {
+        Ok(discovery::client(self.kubeconfig.as_deref()).await?)
+    }
+
     /// Begins to watch.
     pub(crate) async fn watch(&self) -> Result<Receiver<Event>> {
-        let client = discovery::client(self.kubeconfig.as_deref()).await?;
-        Ok(discovery::watch(client, self.source()?))
+        Ok(discovery::watch(self.client().await?, self.source()?))
     }
 
     /// Begins to watch each version.
@@ -79,8 +83,8 @@ impl Kubernetes {
     /// Begins to watch what the requests of the InferencePool are worth; `None` where no such pool is named.
     pub(crate) async fn objectives(&self) -> Result<Option<watch::Receiver<Priorities>>> {
         let Some(pool) = &self.inference_pool else { return Ok(None) };
-        let client = discovery::client(self.kubeconfig.as_deref()).await?;
         let (namespace, name) = halves(pool)?;
+        let client = self.client().await?;
         Ok(Some(discovery::watch_objectives(&client, &namespace, name)))
     }
 

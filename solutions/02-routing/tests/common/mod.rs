@@ -1,0 +1,135 @@
+//! Model servers that say one thing, and the running router before them.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test binary uses a part, and a test that cannot go on fails"
+)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+/// Long enough for a busy machine.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// A model server that says the same to everybody, and is always well.
+pub struct Server {
+    pub address: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Server {
+    pub fn start(status: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let count = count.clone();
+                std::thread::spawn(move || answer(stream, status, &count));
+            }
+        });
+        Self { address, asked }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn answer(stream: TcpStream, status: u16, asked: &AtomicUsize) -> Option<()> {
+    let mut reader = BufReader::new(stream);
+    loop {
+        let mut line = String::new();
+        if reader.read_line(&mut line).ok()? == 0 {
+            return None;
+        }
+        let mut length = 0;
+        let mut field = String::new();
+        while reader.read_line(&mut field).ok()? > 2 {
+            let lower = field.to_lowercase();
+            if let Some(value) = lower.strip_prefix("content-length:") {
+                length = value.trim().parse().ok()?;
+            }
+            field.clear();
+        }
+        reader.read_exact(&mut vec![0; length]).ok()?;
+        let is_well = line.starts_with("GET /health ");
+        let status = if is_well { 200 } else { status };
+        asked.fetch_add(usize::from(line.starts_with("POST ")), Ordering::SeqCst);
+        let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: 2\r\n\r\nok");
+        reader.get_mut().write_all(answer.as_bytes()).ok()?;
+    }
+}
+
+/// The router; it ends with the test.
+pub struct Router {
+    child: Child,
+    pub url: String,
+}
+
+impl Router {
+    pub fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sol02-router"))
+            .args(["--port", "0", "--watch-every", "50ms", "--exit-with-parent"])
+            .args(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self { child, url }
+    }
+
+    pub fn wait_for(&self, metric: &str, value: f64) {
+        let until = Instant::now() + LIMIT;
+        while self.metric(metric) != Some(value) {
+            assert!(Instant::now() < until, "{metric} is {:?}, not {value}", self.metric(metric));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let page = ureq::get(format!("{}/metrics", self.url)).call().unwrap();
+        let page = page.into_body().read_to_string().unwrap();
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+        line.trim().parse().ok()
+    }
+
+    /// The status of a completion.
+    pub fn ask(&self, body: &str, version: Option<&str>) -> u16 {
+        ask(&self.url, body, version).unwrap()
+    }
+}
+
+/// The status of a completion, once its body is read.
+pub fn ask(url: &str, body: &str, version: Option<&str>) -> Result<u16, ureq::Error> {
+    let agent: ureq::Agent =
+        ureq::Agent::config_builder().http_status_as_error(false).build().into();
+    let mut request = agent.post(format!("{url}/v1/completions"));
+    if let Some(version) = version {
+        request = request.header("x-llm-version", version);
+    }
+    let answer = request.send(body)?;
+    let status = answer.status().as_u16();
+    answer.into_body().read_to_string()?;
+    Ok(status)
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        let _gone_already = self.child.kill();
+        let _status = self.child.wait();
+    }
+}

@@ -1,0 +1,303 @@
+//! The running router and an HTTPRoute, before the course's own API server: weights are moved under load, backends come and go, and what
+//! clients see is counted.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use common::{LIMIT, Router, Server};
+use discovery::Client;
+use serde_json::{Value, json};
+use tokio::runtime::Runtime;
+
+const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes";
+const SERVICES: &str = "/api/v1/namespaces/default/services";
+const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+/// Clients that ask one thing after the other.
+const CLIENTS: usize = 3;
+
+/// An API server that knows HTTPRoutes. It ends with the test.
+struct Cluster {
+    server: Child,
+    folder: tempfile::TempDir,
+    runtime: Runtime,
+    client: Client,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _gone_already = self.server.kill();
+        let _status = self.server.wait();
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + LIMIT;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+impl Cluster {
+    fn start() -> Self {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build.args(["build", "-q", "-p", "api-server", "--example", "serve"]).current_dir(root());
+        // What cargo tells a test of its package would make ring, and all above it, new in the eyes of another cargo.
+        for (name, _) in std::env::vars_os() {
+            let name_of = name.to_string_lossy();
+            if name_of.starts_with("CARGO_PKG_") || name_of.starts_with("CARGO_MANIFEST_") {
+                build.env_remove(&name);
+            }
+        }
+        assert!(build.status().unwrap().success());
+        let router = Path::new(env!("CARGO_BIN_EXE_sol02-router"));
+        let folder = tempfile::tempdir().unwrap();
+        let kubeconfig = folder.path().join("kubeconfig");
+        let server = Command::new(router.with_file_name("examples").join("serve"))
+            .arg(&kubeconfig)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = within("a kubeconfig", || {
+            let client = async { discovery::client(Some(&kubeconfig)).await.ok() };
+            kubeconfig.exists().then(|| runtime.block_on(client)).flatten()
+        });
+        let cluster = Self { server, folder, runtime, client };
+        let definitions =
+            std::fs::read_to_string(root().join("clusters/schemas/gateway-api.yaml")).unwrap();
+        for text in definitions.split("\n---\n").filter(|text| text.contains("\nkind:")) {
+            let definition: Value = serde_saphyr::from_str(text).unwrap();
+            let path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+            within("definitions", || cluster.send("POST", path, &definition));
+        }
+        within("routes are served", || cluster.send("GET", ROUTES, &Value::Null));
+        cluster
+    }
+
+    /// `None` where it is refused.
+    fn send(&self, method: &str, path: &str, body: &Value) -> Option<()> {
+        let kind = match method {
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let request =
+            http::Request::builder().method(method).uri(path).header("content-type", kind);
+        let answer = self.client.request_text(request.body(body).unwrap());
+        self.runtime.block_on(answer).ok().map(drop)
+    }
+
+    fn must(&self, method: &str, path: &str, body: &Value) {
+        assert!(self.send(method, path, body).is_some(), "{method} {path} {body}");
+    }
+
+    /// A Service, and a slice that names these servers.
+    fn service(&self, name: &str, servers: &[&Server]) {
+        let service = json!({
+            "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
+            "spec": {"ports": [{"name": "http", "port": 80}]},
+        });
+        self.must("POST", SERVICES, &service);
+        for server in servers {
+            let port = server.address.port();
+            let slice = json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+                "metadata": {
+                    "name": format!("{name}-{port}"), "labels": {"kubernetes.io/service-name": name},
+                },
+                "ports": [{"name": "http", "port": port}],
+                "endpoints": [{
+                    "addresses": ["127.0.0.1"], "conditions": {"ready": true},
+                    "targetRef": {"kind": "Pod", "name": name, "uid": format!("{name}-{port}")},
+                }],
+            });
+            self.must("POST", SLICES, &slice);
+        }
+    }
+
+    fn create_route(&self, rules: &Value) {
+        let route = json!({
+            "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "engine"},
+            "spec": {"rules": rules},
+        });
+        self.must("POST", ROUTES, &route);
+    }
+
+    /// As `kubectl patch --type merge` does it.
+    fn patch_route(&self, rules: &Value) {
+        let patch = json!({"spec": {"rules": rules}});
+        self.must("PATCH", &format!("{ROUTES}/engine"), &patch);
+    }
+
+    fn router(&self) -> Router {
+        let kubeconfig = self.folder.path().join("kubeconfig");
+        let kubeconfig = kubeconfig.to_str().unwrap();
+        Router::start(&[
+            "--http-route",
+            "engine",
+            "--namespace",
+            "default",
+            "--kubeconfig",
+            kubeconfig,
+        ])
+    }
+}
+
+/// One rule for everything.
+fn split(backends: &[(&str, u32)]) -> Value {
+    let backend =
+        |(name, weight): &(&str, u32)| json!({"name": name, "port": 80, "weight": weight});
+    json!([{"backendRefs": backends.iter().map(backend).collect::<Vec<_>>()}])
+}
+
+/// Clients that ask for as long as it lives, and what they were answered.
+struct Load {
+    statuses: Arc<Mutex<Vec<u16>>>,
+    stop: Arc<AtomicBool>,
+    clients: Vec<JoinHandle<()>>,
+}
+
+impl Load {
+    fn start(router: &Router) -> Self {
+        let (statuses, stop) = (Arc::<Mutex<Vec<u16>>>::default(), Arc::<AtomicBool>::default());
+        let client = |_| {
+            let (statuses, stop, url) = (statuses.clone(), stop.clone(), router.url.clone());
+            std::thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    // 0: no answer at all.
+                    let status = common::ask(&url, "{}", None).unwrap_or(0);
+                    statuses.lock().unwrap().push(status);
+                }
+            })
+        };
+        let clients = (0..CLIENTS).map(client).collect();
+        Self { statuses, stop, clients }
+    }
+
+    /// Everything that was answered.
+    fn end(mut self) -> Vec<u16> {
+        self.stop.store(true, Ordering::SeqCst);
+        self.clients.drain(..).for_each(|client| client.join().unwrap());
+        self.statuses.lock().unwrap().clone()
+    }
+}
+
+/// Waits until `idle` gets nothing while `busy` gets a hundred.
+fn moved(what: &str, idle: &Server, busy: &[&Server]) {
+    let all = || busy.iter().map(|server| server.asked()).sum::<usize>();
+    within(what, || {
+        let (before, from) = (idle.asked(), all());
+        within("requests", || (all() >= from + 100).then_some(()));
+        (idle.asked() == before).then_some(())
+    });
+}
+
+#[test]
+#[ignore = "builds an API server; run by `cargo xtask test --only peers`"]
+fn peer_weights_move_under_load_and_no_request_is_lost() {
+    let cluster = Cluster::start();
+    let [stable, canary, fresh] = [(); 3].map(|()| Server::start(200));
+    cluster.service("stable", &[&stable]);
+    cluster.service("canary", &[&canary]);
+    cluster.create_route(&split(&[("stable", 1), ("canary", 0)]));
+    let router = cluster.router();
+    router.wait_for("llm_router_route_endpoints_ready{backend=\"canary:80\"}", 1.0);
+    within("an answer", || (router.ask("{}", None) == 200).then_some(()));
+    let load = Load::start(&router);
+    moved("the canary has weight 0", &canary, &[&stable]);
+
+    cluster.patch_route(&split(&[("stable", 3), ("canary", 1)]));
+    within("the canary gets some", || (canary.asked() > 0).then_some(()));
+    let from = (stable.asked(), canary.asked());
+    within("400 requests", || {
+        (stable.asked() + canary.asked() >= from.0 + from.1 + 400).then_some(())
+    });
+    let (old, new) = (stable.asked() - from.0, canary.asked() - from.1);
+    let part = new as f64 / (old + new) as f64;
+    assert!((0.17..0.33).contains(&part), "a quarter, not {new} of {}", old + new);
+
+    cluster.patch_route(&split(&[("stable", 0), ("canary", 1)]));
+    moved("stable has weight 0", &stable, &[&canary]);
+
+    // A backend that nobody knew takes over at once, and the old ones leave the route.
+    cluster.service("fresh", &[&fresh]);
+    cluster.patch_route(&split(&[("fresh", 1)]));
+    moved("the canary has left", &canary, &[&fresh]);
+
+    // What the router does not read changes nothing.
+    let mut filtered = split(&[("stable", 1)]);
+    filtered[0]["filters"] = json!([{
+        "type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["x-a"]},
+    }]);
+    cluster.patch_route(&filtered);
+    moved("the route is refused", &stable, &[&fresh]);
+
+    let statuses = load.end();
+    let lost: Vec<u16> = statuses.iter().copied().filter(|status| *status != 200).collect();
+    assert!(lost.is_empty(), "{} of {} requests: {lost:?}", lost.len(), statuses.len());
+    assert!(statuses.len() > 600, "{}", statuses.len());
+}
+
+#[test]
+#[ignore = "builds an API server; run by `cargo xtask test --only peers`"]
+fn peer_the_part_of_what_is_missing_is_500_of_what_is_empty_503_and_nobody_elses() {
+    let cluster = Cluster::start();
+    let (stable, gold) = (Server::start(200), Server::start(200));
+    cluster.service("stable", &[&stable]);
+    cluster.service("gold", &[&gold]);
+    cluster.service("empty", &[]);
+    let router = cluster.router();
+    let seen = |count: usize| {
+        let mut all: Vec<u16> = (0..count).map(|_| router.ask("{}", None)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    };
+    within("no route: 404", || (seen(1) == [404]).then_some(()));
+    cluster.create_route(&split(&[("stable", 1), ("typo", 1)]));
+    within("500 for the part of a name with a typing error", || {
+        (seen(40) == [200, 500]).then_some(())
+    });
+    cluster.patch_route(&split(&[("stable", 1), ("empty", 1)]));
+    within("503 for the part of a Service without replicas", || {
+        (seen(40) == [200, 503]).then_some(())
+    });
+
+    // By a field, all; the path decides whether there is a rule at all.
+    cluster.patch_route(&json!([
+        {
+            "matches": [{"headers": [{"name": "x-llm-version", "value": "canary"}]}],
+            "backendRefs": [{"name": "gold", "port": 80}],
+        },
+        {
+            "matches": [{"path": {"type": "PathPrefix", "value": "/v1/chat"}}],
+            "backendRefs": [{"name": "stable", "port": 80}],
+        },
+    ]));
+    within("nothing for /v1/completions", || (seen(10) == [404]).then_some(()));
+    let before = gold.asked();
+    assert!((0..10).all(|_| router.ask("{}", Some("canary")) == 200));
+    assert_eq!(gold.asked() - before, 10);
+    assert!(router.metric("llm_router_route_unrouted_total{reason=\"no_backend\"}") > Some(0.0));
+
+    cluster.must("DELETE", &format!("{ROUTES}/engine"), &Value::Null);
+    within("the route is gone: 404 for all", || {
+        (router.ask("{}", Some("canary")) == 404).then_some(())
+    });
+}
