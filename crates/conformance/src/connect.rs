@@ -46,11 +46,11 @@ pub async fn config(path: Option<&Path>) -> Result<Config, ConnectError> {
     Ok(config)
 }
 
-/// A client of that cluster with a token that nobody gave out.
+/// A client of that cluster that bears a token, and nothing else.
 #[must_use]
-pub fn stranger(mut config: Config) -> Option<Client> {
-    let wrong = serde_json::json!({"token": "conformance-not-a-token"});
-    config.auth_info = serde_json::from_value(wrong).ok()?;
+pub fn bearer(mut config: Config, token: &str) -> Option<Client> {
+    let token = serde_json::json!({"token": token});
+    config.auth_info = serde_json::from_value(token).ok()?;
     Client::try_from(config).ok()
 }
 

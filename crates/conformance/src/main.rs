@@ -97,7 +97,7 @@ async fn run_suite(args: SuiteArgs, stop: watch::Receiver<bool>) -> anyhow::Resu
         run: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),
         image: args.image,
         live_node: connect::live_node(&client).await?,
-        stranger: connect::stranger(config),
+        config: Some(config),
         kubectl,
     });
     let chosen = runner::choose(groups, args.filter.as_deref());

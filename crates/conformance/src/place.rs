@@ -33,8 +33,8 @@ pub struct Settings {
     pub live_node: Option<String>,
     /// The `kubectl` to run, for behaviours that are about it.
     pub kubectl: Option<crate::kubectl::Program>,
-    /// A client of the same cluster with a token that nobody gave out.
-    pub stranger: Option<kube::Client>,
+    /// How the cluster is reached, for behaviours that are about other clients.
+    pub config: Option<kube::Config>,
 }
 
 /// A namespace of its own and a client with a memory.

@@ -38,7 +38,7 @@ pub(crate) async fn run(
         image: args.image,
         live_node: connect::live_node(&client).await?,
         kubectl: None,
-        stranger: None,
+        config: None,
     });
     let place = Place::open(Wire::over(&client), settings).await?;
     let raw = Raw::of(&config)?;

@@ -114,7 +114,7 @@ fn create(
         }
         Err(status) => {
             // While its namespace goes, an owner needs no telling.
-            if status.reason != Reason::Forbidden {
+            if !is_terminating(&status) {
                 let message = format!("Error creating: {status}");
                 recorder.record(
                     view,
@@ -125,6 +125,12 @@ fn create(
             Err(status)
         }
     }
+}
+
+/// Whether something was refused because its namespace goes.
+fn is_terminating(status: &Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
 }
 
 /// Writes a new version of what was seen. False: it is gone.

@@ -175,6 +175,49 @@ fn claim(cluster: &Cluster, directory: &std::path::Path) {
     );
 }
 
+/// Where admission mounts the files of a pod's service account.
+const ACCOUNT_FILES: &str = "var/run/secrets/kubernetes.io/serviceaccount";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_has_the_files_of_its_account_where_clients_look_for_them() {
+    let cluster = Cluster::new().await;
+    cluster.server("a", |_| {});
+    cluster.server("b", |pod| {
+        // What a pod asks for in so many words is worth a warning where it cannot be had.
+        pod["spec"]["automountServiceAccountToken"] = json!(true);
+    });
+    cluster.ready("a").await;
+    cluster.ready("b").await;
+    if cluster.said("b", "VolumesElsewhere").is_some() {
+        cluster.end().await;
+        return;
+    }
+    let file = async |name: &str| {
+        cluster.http("a", &format!("/file/{ACCOUNT_FILES}/{name}")).await.unwrap()
+    };
+    assert_eq!(file("token").await, (200, common::TOKEN.into()));
+    assert_eq!(file("ca.crt").await, (200, "PEM".into()));
+    assert_eq!(file("namespace").await, (200, "default".into()));
+    cluster.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_views_the_files_of_an_account_are_below_the_working_directory() {
+    let cluster = Cluster::with(|config| config.private_views = false).await;
+    cluster.server("a", |_| {});
+    cluster.server("b", |pod| pod["spec"]["automountServiceAccountToken"] = json!(true));
+    cluster.server("c", |pod| pod["spec"]["automountServiceAccountToken"] = json!(false));
+    for (name, there, said) in [("a", true, false), ("b", true, true), ("c", false, false)] {
+        let pod = cluster.ready(name).await;
+        let uid = pod["metadata"]["uid"].as_str().unwrap();
+        let root = cluster.dir.path().join("pods").join(uid).join("root");
+        let token = std::fs::read_to_string(root.join(ACCOUNT_FILES).join("token")).ok();
+        assert_eq!(token.as_deref(), there.then_some(common::TOKEN), "{name}");
+        assert_eq!(cluster.said(name, "VolumesElsewhere").is_some(), said, "{name}");
+    }
+    cluster.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn volumes_are_at_their_mount_paths_and_follow_their_objects() {
     let cluster = Cluster::new().await;

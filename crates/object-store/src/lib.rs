@@ -12,6 +12,7 @@ mod delete;
 mod history;
 mod journal;
 mod list;
+mod names;
 mod namespaces;
 mod object;
 mod options;

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::behaviour::group;
+use crate::connect;
 use crate::place::Place;
 use crate::resource::DEPLOYMENTS;
 use crate::unmet::{Met, Unmet, ensure, items, same, text};
@@ -233,10 +234,12 @@ async fn access_review(at: &Place) -> Met {
 }
 
 async fn wrong_token(at: &Place) -> Met {
-    let Some(stranger) = &at.settings.stranger else {
+    let config = at.settings.config.clone();
+    let stranger = config.and_then(|config| connect::bearer(config, "conformance-not-a-token"));
+    let Some(stranger) = stranger else {
         return Err(Unmet::Skip("no client without credentials can be built".into()));
     };
-    let wire = crate::wire::Wire::over(stranger);
+    let wire = crate::wire::Wire::over(&stranger);
     let answer = wire.call(Method::GET, "/api/v1/namespaces").send().await?;
     answer.refused(401, "Unauthorized")?;
     Ok(())

@@ -1,5 +1,6 @@
 //! The behaviours, by subject.
 
+mod accounts;
 mod apply;
 mod definitions;
 mod deletion;
@@ -34,6 +35,7 @@ pub const GROUPS: &[Group] = &[
     definitions::GROUP,
     deployments::GROUP,
     workloads::GROUP,
+    accounts::GROUP,
     services::GROUP,
     scheduling::GROUP,
     nodes::GROUP,

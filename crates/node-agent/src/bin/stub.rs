@@ -192,6 +192,7 @@ fn cluster(dir: &str, pods: &str) -> std::process::ExitCode {
         return 1.into();
     };
     let mut config = node_agent::Config::new(dir);
+    config.token = Some("token".to_owned());
     config.images.push(node_agent::Image {
         pattern: "stub".into(),
         program: std::env::current_exe().unwrap_or_default(),
@@ -206,6 +207,9 @@ fn cluster(dir: &str, pods: &str) -> std::process::ExitCode {
         }
     };
     create("namespaces", json!({"metadata": {"name": "default"}}));
+    // What every pod mounts, and what controllers and API server would see to.
+    let authority = json!({"name": "kube-root-ca.crt", "namespace": "default"});
+    create("configmaps", json!({"metadata": authority, "data": {"ca.crt": "PEM"}}));
     let pods = pods.parse::<usize>().unwrap_or(1);
     for number in 0..pods {
         create(

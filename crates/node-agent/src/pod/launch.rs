@@ -1,7 +1,7 @@
 //! Starts a container: its image, its variables, its view of files; and what follows once it runs.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::time::Instant;
@@ -22,6 +22,8 @@ use crate::supervisor::order::{Log, Mount, Spec, TaskId};
 const LAST_WORDS: u64 = 2048;
 /// Lines of it (kubelet: 80).
 const LAST_LINES: usize = 80;
+/// Where admission mounts the files of a pod's service account.
+const ACCOUNT_FILES: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
 impl Worker {
     /// Starts a container, or says why it cannot be.
@@ -208,13 +210,18 @@ impl Worker {
         if mounts.is_empty() {
             return Ok(());
         }
-        let path = self.containers[index].path();
         let root = self.root();
-        let message = format!(
-            "this machine gives programs no view of files of their own: volumes are below {} only (its working directory)",
-            root.display()
-        );
-        self.say(&path, Level::Warning, "VolumesElsewhere", &message);
+        // Every pod gets its account's files: whoever did not ask for them misses nothing.
+        let spec = self.pod.spec.as_ref();
+        let wants_token = spec.and_then(|spec| spec.automount_service_account_token) == Some(true);
+        if wants_token || mounts.iter().any(|mount| mount.target != Path::new(ACCOUNT_FILES)) {
+            let path = self.containers[index].path();
+            let message = format!(
+                "this machine gives programs no view of files of their own: volumes are below {} only (its working directory)",
+                root.display()
+            );
+            self.say(&path, Level::Warning, "VolumesElsewhere", &message);
+        }
         for mount in mounts {
             let relative = mount.target.strip_prefix("/").unwrap_or(&mount.target);
             let link = root.join(relative);

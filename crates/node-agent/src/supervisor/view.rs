@@ -33,6 +33,7 @@ mod linux {
 
     use nix::mount::{MsFlags, mount};
     use nix::sched::{CloneFlags, setns, unshare};
+    use nix::sys::statvfs::FsFlags;
 
     use crate::supervisor::order::{Mount, Spec};
 
@@ -188,12 +189,30 @@ mod linux {
         bind(&what.source, &target)?;
         if what.read_only {
             let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+            let flags = flags | locked(&target)?;
             mount(None::<&Path>, &target, None::<&str>, flags, None::<&str>)
                 .map_err(|error| format!("mount {} read-only: {error}", what.target.display()))?;
         }
         // As container runtimes do, a mount point inside a volume is made in the volume.
         ours.push(target);
         Ok(())
+    }
+
+    /// What a mount forbids already: in a user namespace, whoever mounts it anew may not leave these out
+    /// (mount_namespaces(7), restrictions).
+    fn locked(at: &Path) -> Result<MsFlags, String> {
+        let about = nix::sys::statvfs::statvfs(at);
+        let about = about.map_err(|error| format!("flags of mount {}: {error}", at.display()))?;
+        let pairs = [
+            (FsFlags::ST_NOSUID, MsFlags::MS_NOSUID),
+            (FsFlags::ST_NODEV, MsFlags::MS_NODEV),
+            (FsFlags::ST_NOEXEC, MsFlags::MS_NOEXEC),
+            (FsFlags::ST_NOATIME, MsFlags::MS_NOATIME),
+            (FsFlags::ST_NODIRATIME, MsFlags::MS_NODIRATIME),
+            (FsFlags::ST_RELATIME, MsFlags::MS_RELATIME),
+        ];
+        let set = pairs.into_iter().filter(|(flag, _)| about.flags().contains(*flag));
+        Ok(set.map(|(_, flag)| flag).collect())
     }
 
     /// Makes a mount point, after covering the deepest directory that exists if it is the host's.

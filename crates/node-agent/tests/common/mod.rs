@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 
 /// The test server.
 pub const STUB: &str = env!("CARGO_BIN_EXE_agent-stub");
+/// What pods present to an API server.
+pub const TOKEN: &str = "the token of a test";
 /// How long anything may take before a test gives up.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,6 +41,7 @@ pub fn config(dir: &std::path::Path) -> Config {
     };
     config.images = vec![image("stub", STUB), image("missing", "/no/such/program")];
     config.supervisor = Some(STUB.into());
+    config.token = Some(TOKEN.into());
     config.timing = Timing {
         backoff: Duration::from_millis(200),
         max_backoff: Duration::from_secs(2),
@@ -64,6 +67,12 @@ impl Cluster {
         for name in ["default", "other"] {
             let namespace = json!({"metadata": {"name": name}});
             store.create(&namespaces, namespace, &WriteOptions::default()).unwrap();
+            let authority = json!({
+                "metadata": {"name": "kube-root-ca.crt", "namespace": name},
+                "data": {"ca.crt": "PEM"},
+            });
+            let maps = store.kind("", "configmaps");
+            store.create(&maps, authority, &WriteOptions::default()).unwrap();
         }
         let agent = NodeAgent::new(store.clone(), config).unwrap();
         let (end, ended) = oneshot::channel::<()>();

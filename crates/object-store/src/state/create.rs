@@ -9,14 +9,10 @@ use super::State;
 use crate::bounds;
 use crate::clock::seconds;
 use crate::custom;
+use crate::names;
 use crate::namespaces;
 use crate::object::ObjectRef;
 use crate::strategy::Write;
-
-/// Letters of a generated name's end: no vowels, so that no words come about (as in Kubernetes).
-const NAME_LETTERS: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
-/// Letters of a generated name's end.
-const NAME_SUFFIX: usize = 5;
 
 impl State {
     /// Gives a new object its name, and checks where it wants to live.
@@ -24,7 +20,7 @@ impl State {
         if object.name().is_empty() {
             // Without either, validation says so, beside what else is wrong.
             if let Some(prefix) = object["metadata"]["generateName"].as_str() {
-                let name = format!("{prefix}{}", name_suffix());
+                let name = names::generate(prefix);
                 object.metadata_mut().insert("name".to_owned(), json!(name));
             }
         }
@@ -119,14 +115,4 @@ impl State {
             self.take(kind, event, false);
         }
     }
-}
-
-fn name_suffix() -> String {
-    let random = uuid::Uuid::new_v4();
-    random
-        .as_bytes()
-        .iter()
-        .take(NAME_SUFFIX)
-        .map(|byte| char::from(NAME_LETTERS[usize::from(*byte) % NAME_LETTERS.len()]))
-        .collect()
 }

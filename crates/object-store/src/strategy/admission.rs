@@ -1,9 +1,9 @@
-//! What Kubernetes' default admission plugins fill in: priorities, tolerations of lost nodes, storage classes.
+//! What Kubernetes' default admission plugins fill in: accounts, priorities, tolerations of lost nodes, storage classes.
 
 use apimachinery::{Key, Kind, Meta, Status};
 use serde_json::{Value, json};
 
-use super::Peers;
+use super::{Peers, account};
 
 /// Seconds that a pod stays on a node that is lost, unless it says otherwise.
 const LOST_NODE_SECONDS: u32 = 300;
@@ -12,6 +12,7 @@ const LOST_NODE_SECONDS: u32 = 300;
 pub(super) fn create(kind: &Kind, peers: &dyn Peers, object: &mut Value) -> Result<(), Status> {
     match (kind.group.as_str(), kind.kind.as_str()) {
         ("", "Pod") => {
+            account::admit(kind, peers, object)?;
             priority(kind, peers, object)?;
             tolerate_lost_nodes(object);
         }

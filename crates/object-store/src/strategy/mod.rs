@@ -3,6 +3,7 @@
 //! The order is Kubernetes': the object takes its stored form and its defaults; fields are noted as the writer's; admission
 //! fills in; the kind itself sets what no request may; then all of it is validated.
 
+mod account;
 mod addresses;
 mod admission;
 mod fields;

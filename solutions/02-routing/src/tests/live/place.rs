@@ -217,7 +217,7 @@ impl Place {
             .set(router, &format!("{pod}/terminationGracePeriodSeconds"), 5)
             .set(router, &format!("{container}/lifecycle"), Value::Null)
             .set(router, &format!("{container}/readinessProbe/periodSeconds"), 1);
-        self.cluster.apply(&api_access(manifests));
+        self.cluster.apply(&manifests);
         || {
             let mut address_of = None;
             within(LIMIT, || {
@@ -264,26 +264,4 @@ fn address(url: &str) -> SocketAddr {
         Ok(address) => address,
         Err(error) => unknown(format!("{url} is no address: {error}")),
     }
-}
-
-/// The volume with which a pod may ask the API server: what Kubernetes adds at admission.
-fn api_access(manifests: Manifests) -> Manifests {
-    let (router, pod) = ("Deployment/router", "/spec/template/spec");
-    let sources = json!([
-        { "serviceAccountToken": { "path": "token" } },
-        { "configMap": { "name": "kube-root-ca.crt", "items": [{ "key": "ca.crt", "path": "ca.crt" }] } },
-        { "downwardAPI": { "items": [{ "path": "namespace", "fieldRef": { "fieldPath": "metadata.namespace" } }] } },
-    ]);
-    let mount = json!([{
-        "name": "api-access",
-        "mountPath": "/var/run/secrets/kubernetes.io/serviceaccount",
-        "readOnly": true,
-    }]);
-    manifests
-        .set(
-            router,
-            &format!("{pod}/volumes"),
-            json!([{ "name": "api-access", "projected": { "sources": sources } }]),
-        )
-        .set(router, &format!("{pod}/containers/0/volumeMounts"), mount)
 }
