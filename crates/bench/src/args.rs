@@ -50,7 +50,7 @@ pub(crate) enum Command {
         /// Three rates of the ladder, and fewer conversations
         #[arg(long)]
         quick: bool,
-        /// One rate of the ladder in real time through the router, beside the same requests in virtual time: ten minutes
+        /// In real time through the router, beside the same requests in virtual time: a quarter of an hour
         #[arg(long)]
         live: bool,
         /// For maintainers: put result, tables and plot into the book

@@ -19,7 +19,7 @@ use crate::result::SCHEMA;
 use crate::run::run;
 use crate::{BenchError, BenchResult, Places, Progress, Task};
 
-pub use live::{LiveResult, LiveRow, Side, measure as measure_live};
+pub use live::{LiveResult, LiveRow, LiveWorkload, Side, measure as measure_live};
 pub use page::markdown;
 pub use picture::svg;
 

@@ -65,7 +65,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub(crate) routers: u16,
 
-    /// For conversations and mix: sessions or requests a second
+    /// For conversations and mix: requests a second, each turn being one
     #[arg(long, default_value = "20")]
     pub(crate) rate: String,
     /// For mix: how regular, such as poisson or gamma:cv=2
@@ -86,6 +86,10 @@ pub(crate) struct Args {
     /// Requests and their times from a file instead, as Azure or Mooncake publish them
     #[arg(long, value_name = "FILE")]
     pub(crate) trace: Option<PathBuf>,
+
+    /// Serve nothing; write the requests and their times there, as Mooncake's JSONL. Prompts share whole blocks of 512 tokens then
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["json", "cost"])]
+    pub(crate) save_trace: Option<PathBuf>,
 
     /// What counts as good
     #[arg(long, default_value = "ttft=2s,tpot=100ms")]

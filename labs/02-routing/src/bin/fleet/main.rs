@@ -10,7 +10,7 @@ mod workload;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::Parser;
 use lab02_routing::Limits;
 use lab02_routing::policies::PolicyKind;
@@ -41,6 +41,9 @@ fn run(args: &Args) -> Result<()> {
         return cost::show(&mut anstream::stdout().lock(), &kinds, args.seed);
     }
     let workload = Workload::of(args)?;
+    if let Some(path) = &args.save_trace {
+        return std::fs::write(path, workload.trace()).with_context(|| path.display().to_string());
+    }
     let placement = Placement::named(&args.device, args.model(), args.tensor_parallel())?;
     let mut runs = Vec::new();
     for kind in kinds {

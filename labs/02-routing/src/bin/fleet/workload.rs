@@ -11,7 +11,10 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use simulation::{Arrival, Prompt};
-use workload::{ArrivalProcess, Gaps, Mix, RateProfile, Segment, TimedRequest, Trace, scramble};
+use workload::{
+    ArrivalProcess, Gaps, Mix, RateProfile, Request, Segment, TimedRequest, Trace, mooncake,
+    scramble,
+};
 
 use crate::args::{Args, WorkloadKind};
 
@@ -48,6 +51,20 @@ impl Workload {
             WorkloadKind::Conversations => Ok(Self::in_one(conversations(args)?)),
             WorkloadKind::Mix => mix(args).map(Self::in_one),
         }
+    }
+
+    /// All requests, for whoever replays them elsewhere.
+    pub(crate) fn trace(&self) -> String {
+        let timed = self.arrivals.iter().filter_map(|arrival| match &arrival.prompt {
+            Prompt::Segments(prompt) => {
+                let output_tokens = u32::try_from(arrival.output_tokens).unwrap_or(u32::MAX);
+                let request = Request { prompt: prompt.clone(), output_tokens };
+                Some(TimedRequest { at: arrival.at, request })
+            }
+            // Every workload here is made of segments.
+            _ => None,
+        });
+        mooncake(&timed.collect::<Vec<_>>())
     }
 
     fn in_one(arrivals: Vec<Arrival>) -> Self {
@@ -121,7 +138,7 @@ const BURSTINESS: f64 = 3.0;
 /// Sessions that begin in bursts. Each turn sends all turns before it, as chat clients do. What the engine itself
 /// generated is not found again in its cache here, as its tokens are made up by the simulator.
 fn conversations(args: &Args) -> Result<Vec<Arrival>> {
-    let rate: f64 = args.rate.parse().context("--rate: sessions a second")?;
+    let rate: f64 = args.rate.parse().context("--rate: requests a second")?;
     let profile = RateProfile::flat(rate / TURNS)?;
     let sessions = (args.requests as f64 / TURNS).ceil() as usize;
     let begin = ArrivalProcess { gaps: Gaps::gamma(BURSTINESS)?, profile };
