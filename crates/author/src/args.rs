@@ -42,6 +42,9 @@ pub struct CheckArgs {
     /// 100 seeds and 100 repeats.
     #[arg(long)]
     pub full: bool,
+    /// Build each mutant alone, as those are that cannot share a program with others.
+    #[arg(long)]
+    pub apart: bool,
 }
 
 /// Carries out `author sync`; returns the exit status: 1 where `--check` finds a difference, or strangers stay.
@@ -95,6 +98,7 @@ pub fn run_check(
         tasks: args.tasks.clone(),
         seeds: if args.full { FULL_SEEDS } else { args.seeds },
         repeats: if args.full { FULL_REPEATS } else { args.repeats },
+        apart: args.apart,
         target,
         quiet: false,
     };

@@ -1,18 +1,19 @@
 //! Proves the checks of a lab: that they pass what is right and reject what is wrong. One step, one line.
 
+mod trial;
+mod variants;
+
 use std::collections::BTreeSet;
+use std::fmt::Display;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::mpsc::sync_channel;
-use std::thread;
 use std::time::Instant;
 
-use course::{Course, Files, Lab, TaskId, empty_tasks, solution_files, starter};
+use course::{Course, Files, Lab, TaskId, solution_files, starter};
 use grader::{BuildError, Check, CheckReport, Stop};
 
-use crate::mutants::{self, Loaded, Mutant};
 use crate::summary::{LabSummary, TaskSummary};
-use crate::workshop::{AHEAD, Ask, Built, Workshop};
+use crate::workshop::{Ask, Built, Workshop};
 use crate::{AuthorError, Finding, judge, sync};
 
 /// What to prove, and how thoroughly.
@@ -26,6 +27,8 @@ pub struct CheckOptions {
     pub seeds: u64,
     /// Runs of every pure check with one seed, which must agree.
     pub repeats: usize,
+    /// Build every variant as a program of its own.
+    pub apart: bool,
     /// Where cargo puts what it builds.
     pub target: PathBuf,
     /// Show no spinner while something is built.
@@ -111,6 +114,11 @@ impl<'a> Proof<'a> {
         Ok(())
     }
 
+    /// Says that a variant will be tried alone, or several in smaller programs, and why. No step ends here.
+    fn apart(&mut self, what: &dyn Display, why: &dyn Display) -> Result<(), AuthorError> {
+        writeln!(self.out, " apart {what}: {why}").map_err(AuthorError::Print)
+    }
+
     fn sync(&mut self, course: &Course) -> Result<(), AuthorError> {
         let report = sync::compare(course)?;
         let changes = report.changes.into_iter().map(|change| Finding::OutOfSync(change.path));
@@ -134,11 +142,7 @@ impl<'a> Proof<'a> {
         let solution = solution_files(self.lab)?;
         let Some(sound) = self.solution(&solution)? else { return Ok(()) };
         self.starter(&sound)?;
-        let tasks = self.lab.tasks.iter().map(|task| task.id);
-        for task in tasks.filter(|task| self.options.asks_for(*task)) {
-            self.emptied(&solution, task, &sound)?;
-        }
-        self.mutants(&solution, &sound)
+        self.trial(&solution, &sound)
     }
 
     /// The reference passes, with every seed and every time. Returns the pure checks to go on with: those that
@@ -233,19 +237,6 @@ impl<'a> Proof<'a> {
         self.step("the starter", &ok, findings)
     }
 
-    /// With only one task emptied, it fails, and so does what needs it, and nothing else.
-    fn emptied(&mut self, files: &Files, id: TaskId, checks: &[Check]) -> Result<(), AuthorError> {
-        let what = format!("only {id} emptied");
-        let files = empty_tasks(self.lab, files, &[id])?;
-        let Some(built) = self.build(&what, |shop| shop.build(files))? else { return Ok(()) };
-        let reports = self.reports(&built, checks, SEED)?;
-        let mut findings = judge::unknown(&what, &reports);
-        findings.extend(self.asked(judge::emptied(self.lab, id, &reports)));
-        let red: Vec<String> = judge::red(&reports).iter().map(ToString::to_string).collect();
-        self.task(id).red_when_emptied.clone_from(&red);
-        self.step(&what, &format!("red: {}", red.join(", ")), findings)
-    }
-
     /// Without what is only said because no check of a task was run that nobody asked for.
     fn asked(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
         findings.retain(|finding| match finding {
@@ -255,75 +246,6 @@ impl<'a> Proof<'a> {
             _ => true,
         });
         findings
-    }
-
-    fn mutants(&mut self, files: &Files, checks: &[Check]) -> Result<(), AuthorError> {
-        let mut good = Vec::new();
-        let mut findings = Vec::new();
-        let theirs = |mutant: &Loaded| match mutant {
-            Ok(mutant) => self.options.asks_for(mutant.task),
-            Err(_) => true,
-        };
-        for mutant in mutants::load(self.lab)?.into_iter().filter(theirs) {
-            let applied = mutant.and_then(|mutant| match mutant.apply(self.lab, files) {
-                Ok(files) => Ok((mutant, files)),
-                Err(error) => Err((mutant.file, error)),
-            });
-            match applied {
-                Ok(applied) => good.push(applied),
-                Err((file, error)) => findings.push(Finding::BadMutant { file, error }),
-            }
-        }
-        for task in &mut self.summary.tasks {
-            task.mutants = good.iter().filter(|(mutant, _)| mutant.task == task.id).count();
-            if task.mutants < crate::MIN_MUTANTS {
-                findings.push(Finding::FewMutants { task: task.id, count: task.mutants });
-            }
-        }
-        self.step("mutants", &format!("{} apply", good.len()), findings)?;
-        // The next ones are built while the checks of one run.
-        let builder = Workshop::new(self.lab, self.options.target.clone(), true, &self.stop);
-        let (sender, built) = sync_channel(AHEAD - 1);
-        thread::scope(|scope| {
-            scope.spawn(move || {
-                for (number, (mutant, files)) in good.into_iter().enumerate() {
-                    let built = builder.build(files);
-                    let built = built.and_then(|built| builder.set_aside(built, number));
-                    if sender.send((mutant, built)).is_err() {
-                        return;
-                    }
-                }
-            });
-            built.into_iter().try_for_each(|(mutant, built)| self.mutant(&mutant, built, checks))
-        })
-    }
-
-    /// A wrong answer compiles, and a check of its own task rejects it.
-    fn mutant(
-        &mut self,
-        mutant: &Mutant,
-        built: Result<Built, BuildError>,
-        checks: &[Check],
-    ) -> Result<(), AuthorError> {
-        let what = format!("mutant {} {}", mutant.task, mutant.name);
-        let Some(built) = self.build(&what, |_| built)? else { return Ok(()) };
-        let (own, others): (Vec<Check>, Vec<Check>) =
-            checks.iter().cloned().partition(|check| check.task == mutant.task);
-        // The first rejection is proof enough; others' checks are only asked where there is none.
-        let mut ask = Ask { checks: &own, seed: SEED, first_failure: true };
-        let mut reports = self.workshop.run(&built, &ask)?;
-        let mut findings = judge::unknown(&what, &reports);
-        if !reports.iter().any(judge::failed) {
-            ask.checks = &others;
-            reports.extend(self.workshop.run(&built, &ask)?);
-        }
-        findings.extend(judge::mutant(mutant, &reports));
-        let kill = reports.iter().find(|report| judge::failed(report));
-        let killer = kill.map(|report| report.check.sentence()).unwrap_or_default();
-        if findings.is_empty() {
-            self.task(mutant.task).killed += 1;
-        }
-        self.step(&what, &format!("rejected by \"{killer}\""), findings)
     }
 
     /// A variant, built; `None`, and a finding, where it does not compile.

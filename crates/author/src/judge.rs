@@ -8,6 +8,9 @@ use grader::{Check, CheckReport, CheckVerdict};
 use crate::Finding;
 use crate::mutants::Mutant;
 
+/// Checks without a say after which a mutant of a program that holds many is given up there.
+const ODD: usize = 2;
+
 /// The tasks of which at least one check failed.
 pub(crate) fn red(reports: &[CheckReport]) -> BTreeSet<TaskId> {
     reports.iter().filter(|report| failed(report)).map(|report| report.check.task).collect()
@@ -104,6 +107,40 @@ pub(crate) fn mutant(mutant: &Mutant, reports: &[CheckReport]) -> Option<Finding
     }
 }
 
+/// The check that rejects a mutant of a program that holds many, by its own word. What a limit or a crash ends, or has no
+/// verdict, may be the program's fault.
+///
+/// # Errors
+/// Why nothing can be said.
+pub(crate) fn plainly_rejected(reports: &[CheckReport]) -> Result<&Check, String> {
+    let mut said_no = reports.iter().filter(|report| said_no(report));
+    said_no
+        .next()
+        .map(|report| &report.check)
+        .ok_or_else(|| odd(reports).unwrap_or_else(|| "no check of its task rejects it".to_owned()))
+}
+
+/// Whether a mutant of such a program needs no further check: one rejects it plainly, or [`ODD`] of them had no say, so that
+/// it is tried alone in any case. A loop that does not end would use up every check's time.
+pub(crate) fn is_settled(reports: &[CheckReport]) -> bool {
+    let silent = |report: &&CheckReport| is_odd(report);
+    reports.iter().any(said_no) || reports.iter().filter(silent).count() >= ODD
+}
+
+/// What is said of the first check that neither passes nor says no by its own word.
+pub(crate) fn odd(reports: &[CheckReport]) -> Option<String> {
+    let report = reports.iter().find(|report| is_odd(report))?;
+    Some(format!("\"{}\" had no say: {}", report.check.sentence(), why(&report.verdict)))
+}
+
+fn is_odd(report: &CheckReport) -> bool {
+    report.verdict != CheckVerdict::Pass && !said_no(report)
+}
+
+fn said_no(report: &CheckReport) -> bool {
+    matches!(&report.verdict, CheckVerdict::Fail(failure) if failure.said_no)
+}
+
 /// Runs with one seed have to agree: these checks passed in the first.
 pub(crate) fn flaky(seed: u64, checks: &[Check], runs: &[Vec<CheckReport>]) -> Vec<Finding> {
     let findings = checks.iter().map(|check| {
@@ -145,7 +182,16 @@ mod tests {
 
     fn fail(name: &str) -> CheckReport {
         let message = vec!["expected 1".to_owned(), "saw 2".to_owned()];
-        let failure = Failure { message, place: None, unsolved: None, timed_out: false };
+        let (timed_out, said_no) = (false, true);
+        let failure = Failure { message, place: None, unsolved: None, timed_out, said_no };
+        report(name, CheckVerdict::Fail(failure))
+    }
+
+    /// One that a limit ended.
+    fn ended(name: &str) -> CheckReport {
+        let message = vec!["time limit".to_owned()];
+        let (timed_out, said_no) = (true, false);
+        let failure = Failure { message, place: None, unsolved: None, timed_out, said_no };
         report(name, CheckVerdict::Fail(failure))
     }
 
@@ -180,6 +226,19 @@ mod tests {
         assert!(strange.to_string().ends_with("only by task_1_2_a, a check of another task"));
         let survivor = mutant(&wrong, &[pass("task_1_1_a")]).unwrap();
         assert!(matches!(survivor, Finding::Survivor { .. }));
+    }
+
+    #[test]
+    fn only_a_check_that_says_no_rejects_plainly() {
+        let (loops, no) = (ended("task_1_1_a"), fail("task_1_1_b"));
+        let both = [loops.clone(), no.clone()];
+        assert_eq!(plainly_rejected(&both), Ok(&no.check));
+        assert!(is_settled(&both) && is_settled(&both[1..]) && !is_settled(&both[..1]));
+        assert!(is_settled(&[loops.clone(), pass("task_1_1_c"), loops.clone()]));
+        let silent = [pass("task_1_1_b"), loops];
+        let (odd, none) = (plainly_rejected(&silent), plainly_rejected(&silent[..1]));
+        assert_eq!(odd, Err("\"a\" had no say: time limit".to_owned()));
+        assert_eq!(none, Err("no check of its task rejects it".to_owned()));
     }
 
     #[test]

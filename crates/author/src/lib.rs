@@ -3,11 +3,13 @@
 //! It builds and runs with the grader's own means, so that what is proved is what learners meet.
 
 mod args;
+mod bodies;
 mod check;
 mod error;
 mod finding;
 mod judge;
 pub mod mutants;
+mod schemata;
 mod summary;
 pub mod sync;
 mod workshop;

@@ -3,6 +3,7 @@
 //! A mutant is a file `mutants/<task>…/<name>.patch`, or `mutants/<task>…<name>.patch`, where `<task>` is
 //! written `1.3` or `task_1_3`. It opens with plain lines that say what the learner misunderstood.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use course::{Files, Lab, MUTANTS_DIR, Side, TaskId, read_files};
@@ -129,6 +130,12 @@ impl Mutant {
             *content = applied.into_bytes();
         }
         if changed == *files { Err(MutantError::NoChange) } else { Ok(changed) }
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mutant {} {}", self.task, self.name)
     }
 }
 

@@ -18,10 +18,11 @@ use grader::{
 };
 
 use crate::judge;
+use crate::schemata::SWITCH;
 
 /// Variants that may be built while the checks of another run: one waits, one has just been built.
 pub(crate) const AHEAD: usize = 2;
-/// Most checks that run at once.
+/// Most checks, or mutants, at once.
 const MAX_WORKERS: usize = 8;
 
 /// Builds and runs variants of one lab.
@@ -104,19 +105,7 @@ impl<'l> Workshop<'l> {
             waiting: Mutex::new(ask.checks.iter().enumerate().collect()),
             enough: self.stop.of_a_part(),
         };
-        let cores = thread::available_parallelism().map_or(1, usize::from);
-        let workers = cores.min(MAX_WORKERS).min(ask.checks.len());
-        let mut reports = Vec::new();
-        thread::scope(|scope| -> Result<(), GradeError> {
-            let threads: Vec<_> =
-                (0..workers).map(|_| scope.spawn(|| self.work(built, ask, &queue))).collect();
-            for thread in threads {
-                reports.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
-            }
-            Ok(())
-        })?;
-        reports.sort_by_key(|(index, _)| *index);
-        Ok(reports.into_iter().map(|(_, report)| report).collect())
+        in_order(workers(ask.checks.len()), || self.work(built, ask, &queue))
     }
 
     /// One worker: takes checks until there are none, or there is answer enough.
@@ -126,11 +115,7 @@ impl<'l> Workshop<'l> {
         ask: &Ask<'_>,
         queue: &Queue<'_>,
     ) -> Result<Vec<(usize, CheckReport)>, GradeError> {
-        let folder = self.lab.folder(Side::Learner);
-        let mut context = RunContext::default();
-        context.seed = ask.seed;
-        context.learner_files =
-            self.lab.learner_files().into_iter().map(|file| folder.join(file)).collect();
+        let context = self.context(ask.seed);
         let mut reports = Vec::new();
         while let Some((index, check)) = queue.next() {
             let report = match self.run_one(built, check, &context, &queue.enough) {
@@ -145,6 +130,44 @@ impl<'l> Workshop<'l> {
         Ok(reports)
     }
 
+    /// Runs checks on the variants of a program that holds many: what is asked of number 1, of number 2 and so on. Several
+    /// variants at once, and of each one check after the other; where the first failure is answer enough, until that is
+    /// settled.
+    pub(crate) fn run_switched(
+        &self,
+        built: &Built,
+        asks: &[Ask<'_>],
+    ) -> Result<Vec<Vec<CheckReport>>, GradeError> {
+        let waiting = Mutex::new((1_usize..).zip(asks));
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || {
+            let mut tried = Vec::new();
+            while let Some((number, ask)) = next() {
+                let mut context = self.context(ask.seed);
+                context.env = vec![(SWITCH.to_owned(), number.to_string())];
+                let mut reports = Vec::new();
+                for check in ask.checks {
+                    reports.push(self.run_one(built, check, &context, &self.stop)?);
+                    if ask.first_failure && judge::is_settled(&reports) {
+                        break;
+                    }
+                }
+                tried.push((number, reports));
+            }
+            Ok(tried)
+        };
+        in_order(workers(asks.len()), work)
+    }
+
+    fn context(&self, seed: u64) -> RunContext {
+        let folder = self.lab.folder(Side::Learner);
+        let mut context = RunContext::default();
+        context.seed = seed;
+        context.learner_files =
+            self.lab.learner_files().into_iter().map(|file| folder.join(file)).collect();
+        context
+    }
+
     fn run_one(
         &self,
         built: &Built,
@@ -156,6 +179,29 @@ impl<'l> Workshop<'l> {
         let own = task.map_or(DEFAULT_LIMIT, |task| task.time_limit);
         run_check(&built.program, check, &Limits::pure(own), context, stop)
     }
+}
+
+/// How many are at work on so much.
+fn workers(waiting: usize) -> usize {
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    cores.min(MAX_WORKERS).min(waiting)
+}
+
+/// What workers beside each other come to, by the place of each result in the order.
+fn in_order<P: Ord + Send, T: Send>(
+    workers: usize,
+    work: impl Fn() -> Result<Vec<(P, T)>, GradeError> + Sync,
+) -> Result<Vec<T>, GradeError> {
+    let mut results = Vec::new();
+    thread::scope(|scope| -> Result<(), GradeError> {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(&work)).collect();
+        for thread in threads {
+            results.extend(thread.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+        }
+        Ok(())
+    })?;
+    results.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(results.into_iter().map(|(_, result)| result).collect())
 }
 
 /// Checks that wait to be run, each with its place in the order.

@@ -23,11 +23,19 @@ fn prove_tasks(
     seeds: u64,
     repeats: usize,
 ) -> (LabSummary, String) {
+    prove_with(fixture, |options| {
+        (options.tasks, options.seeds, options.repeats) = (tasks.to_vec(), seeds, repeats);
+    })
+}
+
+/// The same, with the least of everything but for what `set` sets.
+fn prove_with(fixture: &Fixture, set: impl FnOnce(&mut CheckOptions)) -> (LabSummary, String) {
     let course = fixture.course();
     sync::write(&course, &sync::compare(&course).unwrap(), false).unwrap();
     let target = fixture.path("target/build");
-    let options =
-        CheckOptions { lab: None, tasks: tasks.to_vec(), seeds, repeats, target, quiet: true };
+    let (lab, tasks, seeds, repeats, apart, quiet) = (None, Vec::new(), 1, 1, false, true);
+    let mut options = CheckOptions { lab, tasks, seeds, repeats, apart, target, quiet };
+    set(&mut options);
     let mut out = Vec::new();
     let mut summaries = check(&course, &options, &Stop::new(), &mut out).unwrap();
     let printed = String::from_utf8(out).unwrap();
@@ -45,9 +53,65 @@ fn a_sound_lab_holds_every_proof() {
     assert_eq!(exit_status(&[summary]), 0);
     let table = printed.split_once("\nLab 1").unwrap().1;
     insta::assert_snapshot!(table);
-    // Each mutant's line names the check that rejects it.
-    let hang = printed.lines().find(|line| line.contains("mutant 1.2 loops_forever")).unwrap();
+    // Each mutant's line names the check that rejects it. One that no check rejects by its own word is tried alone, too.
+    let of = |mutant| printed.lines().filter(move |line| line.contains(mutant)).collect::<Vec<_>>();
+    let [shift] = of("mutant 1.2 divides_by_one_more")[..] else { panic!("{printed}") };
+    assert!(shift.starts_with(" ok ") && shift.contains("rejected by \""), "{shift}");
+    let [odd, hang] = of("mutant 1.2 loops_forever")[..] else { panic!("{printed}") };
+    assert!(odd.starts_with(" apart ") && odd.contains("had no say: time limit"), "{odd}");
     assert!(hang.contains("rejected by \"has none of nothing\""), "{hang}");
+    let together = " ok    12 variants of 1.1, 1.2: one program, which is the solution while none ";
+    assert!(printed.contains(together), "{printed}");
+}
+
+#[test]
+fn mutants_alone_and_mutants_together_are_told_the_same_of() {
+    let fixture = Fixture::new();
+    // It changes more than the body of a function.
+    fixture.write(
+        &format!("{MUTANTS}/1.2/another_name.patch"),
+        "Why.\n--- a/src/average.rs\n+++ b/src/average.rs\n@@ -7,6 +7,5 @@\n-pub fn average(tally: &Tally) -> \
+         Option<u64> {\n+pub fn average(seen: &Tally) -> Option<u64> {\n     // ANCHOR: task_1_2\n-    let \
+         count = tally.count();\n-    tally.sum().checked_div(count)\n+    Some(seen.sum())\n     // \
+         ANCHOR_END: task_1_2\n }\n",
+    );
+    let killed = |apart| {
+        let (summary, printed) = prove_with(&fixture, |options| {
+            (options.tasks, options.apart) = (vec![TaskId { lab: 1, task: 2 }], apart);
+        });
+        assert_eq!(findings(&summary), Vec::<String>::new(), "{printed}");
+        let rejected = |line: &&str| line.starts_with(" ok    mutant ");
+        let name = |line: &str| line.split_once(':').map(|(name, _)| name.to_owned());
+        let mut names: Vec<_> = printed.lines().filter(rejected).filter_map(name).collect();
+        names.sort();
+        (names, printed)
+    };
+    let ((together, said), (alone, said_alone)) = (killed(false), killed(true));
+    assert_eq!(together, alone);
+    assert_eq!(together.len(), 6);
+    let why =
+        " apart mutant 1.2 another_name: src/average.rs changes more than bodies of functions";
+    assert!(said.contains(why) && said.contains("6 variants of 1.2: one program"), "{said}");
+    assert!(!said_alone.contains(" apart ") && !said_alone.contains("one program"), "{said_alone}");
+}
+
+#[test]
+fn a_mutant_that_does_not_compile_is_named_and_the_others_are_tried_without_it() {
+    let fixture = Fixture::new();
+    fixture.write(
+        &format!("{MUTANTS}/1.1/adds_words.patch"),
+        "Why.\n--- a/src/tally.rs\n+++ b/src/tally.rs\n@@ -14,3 +14,3 @@\n         // ANCHOR: task_1_1\n         \
+         self.count += 1;\n-        self.sum += value;\n+        self.sum += \"value\";\n",
+    );
+    let (summary, printed) = prove_with(&fixture, |_| {});
+    let [finding] = &findings(&summary)[..] else { panic!("{printed}") };
+    assert!(finding.starts_with("mutant 1.1 adds_words does not compile:\nerror"), "{finding}");
+    assert_eq!((summary.tasks[0].killed, summary.tasks[0].mutants), (5, 6), "{printed}");
+    // Those of the other task are still tried in one program.
+    let built = " ok    6 variants of 1.2: one program";
+    let not = |of| format!(" apart {of}: a program of all was not built: error");
+    let said = [not("13 variants of 1.1, 1.2"), not("7 variants of 1.1"), built.to_owned()];
+    assert!(said.iter().all(|line| printed.contains(line.as_str())), "{printed}");
 }
 
 #[test]
@@ -65,7 +129,8 @@ fn one_task_is_proved_alone() {
     let course = fixture.course();
     let (lab, tasks) = (None, vec![TaskId { lab: 1, task: 9 }]);
     let target = fixture.path("target/build");
-    let options = CheckOptions { lab, tasks, seeds: 1, repeats: 1, target, quiet: true };
+    let options =
+        CheckOptions { lab, tasks, seeds: 1, repeats: 1, apart: false, target, quiet: true };
     let error = check(&course, &options, &Stop::new(), &mut Vec::new()).unwrap_err();
     assert_eq!(error.to_string(), "there is no task 1.9 to check");
 }
@@ -150,7 +215,8 @@ fn a_starter_that_is_out_of_date_is_named() {
     let course = fixture.course();
     let target = fixture.path("target/build");
     let (lab, tasks) = (Some(1), Vec::new());
-    let options = CheckOptions { lab, tasks, seeds: 0, repeats: 1, target, quiet: true };
+    let options =
+        CheckOptions { lab, tasks, seeds: 0, repeats: 1, apart: false, target, quiet: true };
     let summaries = check(&course, &options, &Stop::new(), &mut Vec::new()).unwrap();
     let first = findings(&summaries[0]).swap_remove(0);
     assert_eq!(first, "labs/01-fixture/Cargo.toml is out of date: run `cargo xtask author sync`");

@@ -41,6 +41,8 @@ impl fmt::Display for Place {
 pub struct RunContext {
     /// `LAB_SEED`.
     pub seed: u64,
+    /// What else every check finds in its environment: for authors' proofs, nothing for a learner.
+    pub env: Vec<(String, String)>,
     /// `LAB_ENGINE`, for live checks.
     pub engine: Option<PathBuf>,
     /// What else the engine's launcher wants to know.
@@ -99,6 +101,8 @@ pub struct Failure {
     pub unsolved: Option<course::TaskId>,
     /// Whether it ran out of time, so that its siblings would too.
     pub timed_out: bool,
+    /// Whether the check came to an end by itself and said no: neither a limit nor a crash ended it.
+    pub said_no: bool,
 }
 
 /// Runs one check in a sandbox.
@@ -120,6 +124,7 @@ pub fn run_check(
     let seed = context.seed.to_string();
     env.insert("PROPTEST_RNG_SEED".into(), seed.clone());
     env.insert("LAB_SEED".into(), seed);
+    env.extend(context.env.iter().cloned());
     if check.live {
         let engine = context.engine.as_ref().map(|path| path.display().to_string());
         env.extend(engine.map(|engine| ("LAB_ENGINE".to_owned(), engine)));
@@ -216,7 +221,8 @@ fn failure(
         },
         other => vec![in_words(other, limits, contained)],
     };
-    Failure { message, place, unsolved, timed_out: *ending == Ending::TimeLimit }
+    let (timed_out, said_no) = (*ending == Ending::TimeLimit, *ending == Ending::Exited(101));
+    Failure { message, place, unsolved, timed_out, said_no }
 }
 
 fn is_own(place: &Place, context: &RunContext) -> bool {

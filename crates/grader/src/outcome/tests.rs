@@ -68,6 +68,7 @@ fn a_panic_tells_what_was_expected_and_seen() {
     assert_eq!(failure.message, ["the second step", "expected 3 running", "saw 2 running"]);
     assert_eq!(failure.place, None, "the check is not the learner's code");
     assert_eq!(failure.unsolved, None);
+    assert!(failure.said_no);
 }
 
 #[test]
@@ -98,7 +99,7 @@ fn a_check_that_nobody_waits_for_any_longer_has_no_verdict() {
 #[test]
 fn a_check_that_used_up_its_own_time_is_the_learners_loop_or_wait() {
     let failure = failure(Ending::TimeLimit, "", "");
-    assert!(failure.timed_out);
+    assert!(failure.timed_out && !failure.said_no);
     assert!(failure.message[0].contains("within 3 s. It hardly computed"), "{failure:?}");
 }
 
@@ -115,7 +116,7 @@ fn every_violent_end_is_named() {
     ];
     for (ending, stderr, word) in ends {
         let failure = failure(ending, "", stderr);
-        assert!(failure.message[0].contains(word), "{failure:?}");
+        assert!(failure.message[0].contains(word) && !failure.said_no, "{failure:?}");
     }
 }
 

@@ -64,6 +64,7 @@ fn report() -> Report {
         place: None,
         unsolved: None,
         timed_out: false,
+        said_no: true,
     };
     let mut waiting = graded(4, Verdict::Wait, CheckVerdict::Pass);
     waiting.checks.clear();
@@ -115,12 +116,14 @@ fn half_written() -> TaskReport {
         place: Some(Place { file: "labs/01-triage/src/paged.rs".into(), line: 60 }),
         unsolved: Some(TaskId { lab: 1, task: 3 }),
         timed_out: false,
+        said_no: true,
     };
     let wrong = Failure {
         message: vec!["the first of two took every request".into()],
         place: Some(Place { file: "labs/01-triage/src/paged.rs".into(), line: 41 }),
         unsolved: None,
         timed_out: false,
+        said_no: true,
     };
     let mut task = graded(3, Verdict::Fail, CheckVerdict::Fail(todo));
     task.checks[0].notes.clear();
