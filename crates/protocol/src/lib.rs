@@ -14,3 +14,4 @@ pub mod timelines;
 pub mod traceparent;
 pub mod trtllm;
 pub mod vllm;
+pub mod wishes;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use protocol::openai::{ErrorBody, ErrorDetail};
+use protocol::openai::{ErrorBody, ErrorDetail, Problem, ProblemBody};
 use protocol::sse;
 use routing::Reason;
 
@@ -23,9 +23,21 @@ impl Answer {
         Self { status, content_type, retry_after: None, body: body.to_owned() }
     }
 
+    /// What was asked for.
+    pub(crate) fn json(body: &impl serde::Serialize) -> Self {
+        let body = serde_json::to_string(body).unwrap_or_default();
+        Self { status: 200, content_type: "application/json", retry_after: None, body }
+    }
+
     /// An error in the shape of OpenAI's.
     pub(crate) fn error(status: u16, message: &str) -> Self {
         let body = serde_json::to_string(&error(status, message)).unwrap_or_default();
+        Self { status, content_type: "application/json", retry_after: None, body }
+    }
+
+    /// An error in OpenAI's own shape, of whoever decides.
+    pub(crate) fn problem(status: u16, problem: Problem) -> Self {
+        let body = serde_json::to_string(&ProblemBody { error: problem }).unwrap_or_default();
         Self { status, content_type: "application/json", retry_after: None, body }
     }
 
@@ -79,6 +91,8 @@ pub(crate) fn message(reason: Reason) -> &'static str {
         Reason::EndpointFailed => "The model server failed while it worked on the request.",
         Reason::NoRoute => "No route takes this request.",
         Reason::NoBackend => "The route of this request leads to a backend that does not exist.",
+        Reason::Unknown => "Nobody here serves what is asked for.",
+        Reason::Unable => "Nobody here can serve this request as it is.",
     }
 }
 

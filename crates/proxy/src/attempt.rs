@@ -23,6 +23,10 @@ pub(crate) struct Running {
     pub(crate) attempt: Attempt,
     endpoint: Arc<Member>,
     link: Link,
+    /// What it sends, where that is not what all attempts do.
+    own: Option<Vec<u8>>,
+    /// A field of its own in the client's answer: name and value.
+    pub(crate) field: Option<(&'static str, String)>,
     /// Whether the connection served somebody before, and may have ended since.
     reused: bool,
     /// Bytes of the request that were sent.
@@ -63,7 +67,28 @@ impl Running {
             None => (connect(&endpoint), false),
         };
         let due = now + connect_timeout;
-        Self { attempt, endpoint, link, reused, sent: 0, held: Vec::new(), head: None, due }
+        Self {
+            attempt,
+            endpoint,
+            link,
+            own: None,
+            field: None,
+            reused,
+            sent: 0,
+            held: Vec::new(),
+            head: None,
+            due,
+        }
+    }
+
+    /// Sends this, and has a field for the answer.
+    pub(crate) fn with(
+        mut self,
+        own: Option<Vec<u8>>,
+        field: Option<(&'static str, String)>,
+    ) -> Self {
+        (self.own, self.field) = (own, field);
+        self
     }
 
     /// Whether the body is complete.
@@ -78,6 +103,7 @@ impl Running {
 
     /// Keeps the connection for others, if the endpoint wants to.
     pub(crate) fn give_back(self, pool: &Pool, request: &[u8], now: Duration) {
+        let request = self.own.as_deref().unwrap_or(request);
         let reusable = self.sent == request.len()
             && self.head.as_ref().is_some_and(|head| head.keep_alive && head.body.is_done());
         if let (Link::Open(stream), true) = (self.link, reusable) {
@@ -94,6 +120,7 @@ impl Running {
         space: &mut [u8],
     ) -> Poll<Step> {
         loop {
+            let request = self.own.as_deref().unwrap_or(request);
             let stream = match &mut self.link {
                 Link::Connecting(connecting) => match connecting.as_mut().poll(cx) {
                     Poll::Ready(Ok(stream)) => {

@@ -3,15 +3,17 @@
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use routing::{Action, Arrival, Attempt, Event, Failure, Orders, Reason, RequestKey};
+use protocol::openai::Problem;
+use routing::{Action, Arrival, Attempt, Event, Failure, Orders, Reason, RequestKey, Terms};
 use smallvec::SmallVec;
 
 use crate::answer::{Answer, message};
 use crate::attempt::{Running, Step};
 use crate::client::Client;
 use crate::limits::MAX_ATTEMPTS;
+use crate::message::Message;
 use crate::relay::Relay;
-use crate::request::Head;
+use crate::request::{Head, push_field};
 use crate::traces::{Routed, Told};
 use crate::worker::Worker;
 
@@ -21,7 +23,7 @@ pub(crate) struct Forward<'a> {
     client: &'a mut Client,
     head: &'a Head,
     /// The request as an endpoint gets it.
-    request: &'a [u8],
+    request: Message<'a>,
     about: Arrival<'a>,
     key: RequestKey,
     since: Duration,
@@ -55,7 +57,7 @@ impl<'a> Forward<'a> {
         worker: &'a Worker,
         client: &'a mut Client,
         head: &'a Head,
-        request: &'a [u8],
+        request: Message<'a>,
         mut about: Arrival<'a>,
     ) -> Self {
         let (id, key) = worker.shared.open();
@@ -175,7 +177,7 @@ impl<'a> Forward<'a> {
                 continue;
             }
             let space = Relay::space(scratch);
-            match running.poll(cx, self.request, self.head.is_head, space) {
+            match running.poll(cx, self.request.bytes(), self.head.is_head, space) {
                 Poll::Pending => continue,
                 Poll::Ready(Step::Failed(why)) => self.fail(attempt, why),
                 Poll::Ready(Step::Head) => self.headed(attempt),
@@ -229,7 +231,7 @@ impl<'a> Forward<'a> {
         let relayed = self.relay.as_ref().is_some_and(|(relayed, _)| *relayed == attempt);
         if let (true, Some(running)) = (relayed, self.take(attempt)) {
             let now = self.worker.shared.now();
-            running.give_back(&self.worker.pool, self.request, now);
+            running.give_back(&self.worker.pool, self.request.bytes(), now);
             let keep = self.relay.as_ref().is_some_and(|(_, relay)| relay.keeps_alive());
             self.end.get_or_insert(if keep { End::KeepAlive } else { End::Close });
         }
@@ -254,32 +256,37 @@ impl<'a> Forward<'a> {
     fn on(&mut self, event: Event) {
         let mut orders = std::mem::take(&mut self.orders);
         self.worker.shared.on(self.key, &self.about, event, &mut orders);
-        for action in orders.actions.drain(..) {
-            self.act(action);
+        let Orders { actions, terms, problem, .. } = &mut orders;
+        for action in actions.drain(..) {
+            self.act(action, terms, problem);
         }
         self.orders = orders;
     }
 
-    fn act(&mut self, action: Action) {
+    /// `terms` are of the attempt that is started, `problem` is of the refusal, if there is one.
+    fn act(&mut self, action: Action, terms: &mut Terms, problem: &mut Option<Problem>) {
         match action {
-            Action::Start { attempt, endpoint } => self.start(attempt, endpoint),
+            Action::Start { attempt, endpoint } => {
+                self.start(attempt, endpoint, std::mem::take(terms));
+            }
             Action::Relay { attempt } => self.begin_relay(attempt),
             Action::Cancel { attempt } => drop(self.take(attempt)),
             Action::Refuse(refusal) => {
                 let status = refusal.reason.status();
                 let retry_after = refusal.retry_after;
                 self.attempts.clear();
-                self.answer(&Answer {
-                    retry_after,
-                    ..Answer::error(status, message(refusal.reason))
-                });
+                let answer = match problem.take() {
+                    Some(problem) => Answer::problem(status, problem),
+                    None => Answer::error(status, message(refusal.reason)),
+                };
+                self.answer(&Answer { retry_after, ..answer });
             }
             Action::CutOff(reason) => self.cut_off(reason),
             Action::WakeAt(at) => self.wake_at = Some(at),
         }
     }
 
-    fn start(&mut self, attempt: Attempt, endpoint: routing::EndpointId) {
+    fn start(&mut self, attempt: Attempt, endpoint: routing::EndpointId, terms: Terms) {
         self.waits = false;
         let shared = &self.worker.shared;
         let Some(endpoint) = shared.endpoint(endpoint) else {
@@ -290,7 +297,9 @@ impl<'a> Forward<'a> {
         self.told.attempts += 1;
         self.told.endpoint = Some(endpoint.address);
         let (now, timeout) = (shared.now(), shared.limits.connect_timeout);
-        self.attempts.push(Running::start(attempt, endpoint, &self.worker.pool, now, timeout));
+        let running = Running::start(attempt, endpoint, &self.worker.pool, now, timeout);
+        let own = terms.model.and_then(|name| self.request.for_model(&name));
+        self.attempts.push(running.with(own, terms.field));
     }
 
     /// An attempt that could not even begin. Orders are carried out one after the other, so this nests only as deep as
@@ -299,8 +308,9 @@ impl<'a> Forward<'a> {
         let mut orders = Orders::default();
         let event = Event::Failed { attempt, why: Failure::Connect };
         self.worker.shared.on(self.key, &self.about, event, &mut orders);
-        for action in orders.actions {
-            self.act(action);
+        let Orders { actions, mut terms, mut problem, .. } = orders;
+        for action in actions {
+            self.act(action, &mut terms, &mut problem);
         }
     }
 
@@ -312,7 +322,10 @@ impl<'a> Forward<'a> {
         };
         let done = running.is_done();
         let held = std::mem::take(&mut running.held);
-        let Some(head) = &running.head else { return };
+        let Some(head) = &mut running.head else { return };
+        if let Some((name, value)) = &running.field {
+            push_field(&mut head.forwarded, name, value.as_bytes());
+        }
         let relay = Relay::begin(self.client, self.head, head, held, done, keep_alive);
         self.relay = Some((attempt, relay));
         let metrics = &self.worker.shared.metrics;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use otlp::RandomIds;
 use protocol::traceparent::{self, TraceParent};
+use protocol::wishes::{COST_HEADER, TIER_HEADER};
 
 use crate::caller::Caller;
 use crate::chunked::Chunks;
@@ -76,6 +77,8 @@ pub(crate) struct Head {
     pub(crate) session: Option<String>,
     pub(crate) version: Option<String>,
     pub(crate) patience: Option<Duration>,
+    pub(crate) tier: Option<String>,
+    pub(crate) max_cost: Option<String>,
     /// Where it is in a trace; `None` where nobody records it.
     pub(crate) place: Option<Place>,
 }
@@ -329,6 +332,8 @@ impl Reader {
             session: fields.session.map(str::to_owned),
             version: fields.version.map(str::to_owned),
             patience: fields.patience,
+            tier: fields.tier.map(str::to_owned),
+            max_cost: fields.max_cost.map(str::to_owned),
             place,
         });
         Ok(Some(length))
@@ -371,6 +376,8 @@ struct Fields<'a> {
     session: Option<&'a str>,
     version: Option<&'a str>,
     patience: Option<Duration>,
+    tier: Option<&'a str>,
+    max_cost: Option<&'a str>,
     caller: Option<TraceParent>,
 }
 
@@ -385,6 +392,8 @@ impl<'a> Fields<'a> {
             session: None,
             version: None,
             patience: None,
+            tier: None,
+            max_cost: None,
             caller: None,
         };
         let (mut hosts, mut lengths, mut codings) = (0, 0, 0);
@@ -402,9 +411,11 @@ impl<'a> Fields<'a> {
                 11 if is(header, traceparent::HEADER) => {
                     fields.caller = TraceParent::parse(value());
                 }
+                10 if is(header, TIER_HEADER) => fields.tier = Some(value()),
                 10 if is(header, "connection") => fields.connection(value(), version),
                 12 if is(header, SESSION_HEADER) => fields.session = Some(value()),
                 13 if is(header, VERSION_HEADER) => fields.version = Some(value()),
+                14 if is(header, COST_HEADER) => fields.max_cost = Some(value()),
                 14 if is(header, "content-length") => {
                     lengths += 1;
                     fields.framing = Framing::Length(length(header.value)?);

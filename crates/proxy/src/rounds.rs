@@ -97,6 +97,9 @@ impl Rounds {
         // After that: of an endpoint that is new, nothing is kept before it is ready.
         if let Some(scrape) = looked.scrape {
             self.shared.set_scrape(id, scrape);
+            if self.shared.reads_features {
+                self.shared.set_adapters(id, looked.adapters);
+            }
         }
     }
 
@@ -190,7 +193,7 @@ mod tests {
         let at = rounds.members[&EndpointId(0)].clone();
         let scrape =
             Scrape { signals: Signals { waiting: 3, ..Signals::default() }, at: Duration::ZERO };
-        rounds.saw(Looked { at, well: true, scrape: Some(scrape) });
+        rounds.saw(Looked { at, well: true, scrape: Some(scrape), adapters: Vec::new() });
         let (id, key) = shared.open();
         shared.on(key, &Arrival::new(id), Event::Arrived, &mut Orders::default());
         assert_eq!(shown.0.lock().unwrap()[0].scrape, Some(scrape));
@@ -203,7 +206,7 @@ mod tests {
         rounds.set_members(&Member::fixed(&["127.0.0.1:1".parse().unwrap()]));
         let at = rounds.members[&EndpointId(0)].clone();
         rounds.set_members(&Member::fixed(&["127.0.0.1:2".parse().unwrap()]));
-        rounds.saw(Looked { at, well: true, scrape: None });
+        rounds.saw(Looked { at, well: true, scrape: None, adapters: Vec::new() });
         assert_eq!(shared.counts().ready, 0);
         rounds.set_members(&[]);
         assert!(rounds.well.is_empty());

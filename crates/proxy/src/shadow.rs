@@ -26,8 +26,8 @@ pub struct Original<'a> {
     pub id: u64,
     /// Its path, without the query.
     pub path: &'a str,
-    /// Its body.
-    pub body: &'a [u8],
+    /// Whether serving it twice does nothing twice.
+    pub repeatable: bool,
 }
 
 /// Draws the requests that are copied. What it returns is dropped when nothing more will come of the copy.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hashbrown::HashMap;
 use otlp::Exporter;
-use routing::{Arrival, Counts, Dispatch, EndpointId, Event, Orders, RequestKey, Scrape};
+use routing::{Arrival, Counts, Dispatch, EndpointId, Event, Model, Orders, RequestKey, Scrape};
 use slab::Slab;
 use smallvec::SmallVec;
 
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) metrics: Metrics,
     started: Instant,
+    /// The same, in seconds since 1970.
+    pub(crate) created: u64,
     /// Held for a microsecond at a time, and never across an await: a std Mutex.
     core: Mutex<Core>,
     members: RwLock<HashMap<EndpointId, Arc<Member>, foldhash::fast::FixedState>>,
@@ -30,6 +32,8 @@ pub(crate) struct Shared {
     draining: AtomicBool,
     /// What `Dispatch::reads_prompt` says.
     pub(crate) reads_prompt: bool,
+    /// What `Dispatch::reads_features` says.
+    pub(crate) reads_features: bool,
     /// `None` where nobody asked for traces.
     pub(crate) traces: Option<Exporter<Routed>>,
     /// `None` where nothing is copied.
@@ -61,7 +65,9 @@ impl Shared {
             limits,
             metrics: Metrics::new(),
             started: Instant::now(),
+            created: UNIX_EPOCH.elapsed().unwrap_or_default().as_secs(),
             reads_prompt: dispatch.reads_prompt(),
+            reads_features: dispatch.reads_features(),
             core: Mutex::new(Core { dispatch, waiting: Slab::new(), ready: Vec::new() }),
             members: RwLock::default(),
             next_id: AtomicU64::new(0),
@@ -183,6 +189,15 @@ impl Shared {
 
     pub(crate) fn set_scrape(&self, endpoint: EndpointId, scrape: Scrape) {
         self.core().dispatch.set_scrape(endpoint, scrape);
+    }
+
+    pub(crate) fn set_adapters(&self, endpoint: EndpointId, adapters: Vec<String>) {
+        self.core().dispatch.set_adapters(endpoint, adapters);
+    }
+
+    /// The models that clients can reach; `None` where only the endpoints know.
+    pub(crate) fn models(&self) -> Option<Vec<Model>> {
+        self.core().dispatch.models(self.now())
     }
 
     pub(crate) fn counts(&self) -> Counts {

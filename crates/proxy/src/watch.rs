@@ -19,12 +19,14 @@ use crate::shared::Shared;
 pub type Reading = Arc<dyn Fn(&str, u32) -> Option<Seen> + Send + Sync>;
 
 /// What an endpoint's page says.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Seen {
     /// Its load.
     pub signals: Signals,
     /// Whether it sleeps: it is well, and has put its weights away. It gets no requests until it is woken.
     pub asleep: bool,
+    /// Adapters that it has in its memory.
+    pub adapters: Vec<String>,
 }
 
 /// How endpoints are watched.
@@ -58,7 +60,8 @@ impl Default for Watching {
 fn of_any_backend(page: &str, in_flight: u32) -> Option<Seen> {
     let kind = backends::detect_page(page)?;
     let reading = backends::read(kind, page).ok()?;
-    Some(Seen { signals: reading.signals(in_flight), asleep: reading.asleep })
+    let adapters = reading.lora.as_ref().map(|lora| lora.running.clone()).unwrap_or_default();
+    Some(Seen { signals: reading.signals(in_flight), asleep: reading.asleep, adapters })
 }
 
 /// What a look at an endpoint found.
@@ -68,20 +71,23 @@ pub(crate) struct Looked {
     pub(crate) well: bool,
     /// What it says of its load, if it does.
     pub(crate) scrape: Option<Scrape>,
+    /// Adapters that it has in its memory.
+    pub(crate) adapters: Vec<String>,
 }
 
 /// Looks once at an endpoint.
 pub(crate) async fn look(shared: Arc<Shared>, at: Arc<Member>, watching: Watching) -> Looked {
     let health = get(at.address, &watching.health, watching.timeout).await;
     if health.is_none_or(|(status, _)| status != 200) {
-        return Looked { at, well: false, scrape: None };
+        return Looked { at, well: false, scrape: None, adapters: Vec::new() };
     }
     let seen = match get(at.address, &watching.metrics, watching.timeout).await {
         Some((200, page)) => (watching.reading)(&page, shared.in_flight(at.id)),
         _ => None,
     };
-    let scrape = seen.map(|seen| Scrape { signals: seen.signals, at: shared.now() });
-    Looked { at, well: seen.is_none_or(|seen| !seen.asleep), scrape }
+    let scrape = seen.as_ref().map(|seen| Scrape { signals: seen.signals, at: shared.now() });
+    let well = seen.as_ref().is_none_or(|seen| !seen.asleep);
+    Looked { at, well, scrape, adapters: seen.map(|seen| seen.adapters).unwrap_or_default() }
 }
 
 /// The load that an endpoint tells of when it is asked; `None` where it does not answer, or does not say. What it leaves out counts as
@@ -155,7 +161,7 @@ mod tests {
         let reading: Reading = Arc::new(move |_, in_flight| {
             assert_eq!(in_flight, 0);
             let asleep = says.load(Ordering::SeqCst);
-            Some(Seen { signals: Signals::default(), asleep })
+            Some(Seen { asleep, ..Seen::default() })
         });
         let timeout = Duration::from_secs(60);
         let watching = Watching { reading, timeout, ..Watching::default() };

@@ -7,17 +7,18 @@ use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
-use protocol::features::Features;
-use routing::{Arrival, RouteRequest};
+use protocol::features::Outline;
+use routing::{Arrival, Asks, RouteRequest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::answer::Answer;
 use crate::caller::Caller;
 use crate::client::Client;
-use crate::facts::Facts;
 use crate::forward::{End, Forward};
 use crate::limits::READ_BYTES;
+use crate::message::Message;
+use crate::models;
 use crate::pool::Pool;
 use crate::request::{BadRequest, Head, Read, Reader};
 use crate::shadow::Original;
@@ -196,8 +197,18 @@ impl Worker {
 
     async fn forward(&self, client: &mut Client, reader: &Reader, head: &Head) -> End {
         let body = reader.body();
-        let facts = Facts::of(body);
-        let prompt = if self.shared.reads_prompt { facts.prompt } else { &[] };
+        let outline = Outline::of(body);
+        let (model, repeatable) = (outline.model(), is_repeatable(head, &outline));
+        let prompt = if self.shared.reads_prompt { outline.prompt() } else { &[] };
+        let features = self.shared.reads_features.then(|| outline.features());
+        let features = features.map(|read| read.map_err(|error| error.to_string()));
+        let asks = features.as_ref().map(|read| Asks {
+            path: &head.path,
+            body: read.as_ref().map_err(String::as_str),
+            tier: head.tier.as_deref(),
+            max_cost: head.max_cost.as_deref(),
+        });
+        let most = outline.max_tokens().map(|count| u32::try_from(count).unwrap_or(u32::MAX));
         let tokens = body.len().div_ceil(BYTES_PER_TOKEN);
         let cost = u32::try_from(tokens).unwrap_or(u32::MAX);
         let about = Arrival {
@@ -207,16 +218,18 @@ impl Worker {
                 session: head.session.as_deref(),
                 version: head.version.as_deref(),
             },
-            model: facts.model,
+            model: model.as_deref(),
             tenant: &head.tenant,
-            cost: cost.saturating_add(facts.max_tokens.unwrap_or(USUAL_TOKENS)),
+            cost: cost.saturating_add(most.unwrap_or(USUAL_TOKENS)),
             patience: head.patience,
             head: reader.head_as_sent(),
-            repeatable: is_repeatable(head, &facts, body),
+            repeatable,
+            asks,
         };
-        let forward = Forward::new(self, client, head, reader.message(), about);
+        let message = Message::new(reader.message(), body, outline.model_at());
+        let forward = Forward::new(self, client, head, message, about);
         if let Some(shadow) = &self.shared.shadow {
-            let original = Original { id: forward.id(), path: &head.path, body };
+            let original = Original { id: forward.id(), path: &head.path, repeatable };
             shadow.mirror(original, reader.message(), head.is_head);
         }
         forward.run().await
@@ -232,9 +245,15 @@ impl Worker {
                 content_type: "text/plain; version=0.0.4; charset=utf-8",
                 ..Answer::text(200, &self.page())
             }),
-            _ if is_forwarded(path) => None,
-            _ => Some(Answer::error(404, "There is nothing at this path.")),
+            _ if !is_forwarded(path) => Some(Answer::error(404, "There is nothing at this path.")),
+            _ if head.is_get && models::is_asked(path) => self.models(path),
+            _ => None,
         }
+    }
+
+    /// `None` where the endpoints know their models, and nobody here does.
+    fn models(&self, path: &str) -> Option<Answer> {
+        Some(models::answer(path, self.shared.models()?, self.shared.created))
     }
 
     fn page(&self) -> String {
@@ -269,13 +288,11 @@ fn is_forwarded(path: &str) -> bool {
     !odd && FORWARDED.iter().any(|prefix| path.starts_with(prefix))
 }
 
-/// Whether serving a request twice does nothing twice. The body is read in full only where it may say otherwise.
-fn is_repeatable(head: &Head, facts: &Facts<'_>, body: &[u8]) -> bool {
+/// Whether serving a request twice does nothing twice.
+fn is_repeatable(head: &Head, outline: &Outline<'_>) -> bool {
     head.is_get
         || head.is_head
-        || (REPEATABLE.contains(&head.path.as_str())
-            && (!facts.may_have_side_effects
-                || Features::read(body).is_ok_and(|features| !features.side_effects)))
+        || (REPEATABLE.contains(&head.path.as_str()) && !outline.may_have_side_effects())
 }
 
 #[cfg(test)]

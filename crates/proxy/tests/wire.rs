@@ -109,7 +109,7 @@ fn shadowing(backend: &Backend, limit: Duration) -> (Settings, Arc<()>) {
         timeout: limit,
         header: "x-copy",
         draw: Arc::new(move |original| {
-            assert_eq!((original.path, original.body), ("/v1/completions", &b"{}"[..]));
+            assert_eq!((original.path, original.repeatable), ("/v1/completions", true));
             Some(Box::new(place.clone()))
         }),
     };

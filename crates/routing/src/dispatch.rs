@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::{Action, Arrival, EndpointId, Event, RequestKey, Scrape};
+use protocol::openai::Problem;
+
+use crate::{Action, Arrival, EndpointId, Event, Model, RequestKey, Scrape, Terms};
 
 /// All that a router decides.
 ///
@@ -37,11 +39,27 @@ pub trait Dispatch: Send {
     /// What an endpoint said of itself.
     fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape);
 
+    /// Adapters that an endpoint says it has in its memory.
+    fn set_adapters(&mut self, endpoint: EndpointId, adapters: Vec<String>) {
+        let _ = (endpoint, adapters);
+    }
+
     /// Take no new requests; end those that wait as usual.
     fn drain(&mut self);
 
     /// Whether prompts are looked at. Finding them costs time.
     fn reads_prompt(&self) -> bool;
+
+    /// Whether what requests ask for is looked at. Reading it costs more than finding the prompt.
+    fn reads_features(&self) -> bool {
+        false
+    }
+
+    /// The models that clients can reach at `now`; `None` where only the endpoints know theirs.
+    fn models(&self, now: Duration) -> Option<Vec<Model>> {
+        let _ = now;
+        None
+    }
 
     /// Metrics beside the [`Counts`], in Prometheus' text format: those of its policy.
     fn write_metrics(&self, page: &mut String);
@@ -57,6 +75,10 @@ pub struct Orders {
     pub actions: Vec<Action>,
     /// Requests that wait, and are told [`Event::Turn`] next.
     pub turns: Vec<RequestKey>,
+    /// On which terms the attempt goes out that is started; an event starts one at most.
+    pub terms: Terms,
+    /// What the client of a refusal is told, where that says more than its reason.
+    pub problem: Option<Problem>,
 }
 
 impl Orders {

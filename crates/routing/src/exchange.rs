@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::{EndpointId, RouteRequest};
+use crate::{Asks, EndpointId, RouteRequest};
 
 /// A request while the router has it: the shell's number for it, which another gets once it has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -32,6 +32,8 @@ pub struct Arrival<'a> {
     pub head: &'a [u8],
     /// Whether serving it twice does nothing twice. One that does is sent again only where no endpoint has begun with it.
     pub repeatable: bool,
+    /// What it needs, where somebody looks at that.
+    pub asks: Option<Asks<'a>>,
 }
 
 impl Arrival<'_> {
@@ -39,8 +41,16 @@ impl Arrival<'_> {
     #[must_use]
     pub fn new(id: u64) -> Self {
         let route = RouteRequest::new(id);
-        let head = &[];
-        Self { route, model: None, tenant: "", cost: 1, patience: None, head, repeatable: true }
+        Self {
+            route,
+            model: None,
+            tenant: "",
+            cost: 1,
+            patience: None,
+            head: &[],
+            repeatable: true,
+            asks: None,
+        }
     }
 }
 
@@ -153,11 +163,15 @@ pub enum Reason {
     NoRoute,
     /// A route takes it, and leads to a backend that does not exist.
     NoBackend,
+    /// Nobody knows what is asked for: the model, or the path.
+    Unknown,
+    /// Nobody could ever serve it as it is.
+    Unable,
 }
 
 impl Reason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Shed,
         Self::QueueTimeout,
         Self::NobodyReady,
@@ -166,10 +180,12 @@ impl Reason {
         Self::EndpointFailed,
         Self::NoRoute,
         Self::NoBackend,
+        Self::Unknown,
+        Self::Unable,
     ];
 
     /// The HTTP status that says so: 429 asks a client to send less, 503 to come again, 504 and 502 blame what is behind
-    /// the router. 404 and 500 are the Gateway API's for routes.
+    /// the router, 404 and 400 ask it to send something else. 500 is the Gateway API's for routes that lead nowhere.
     #[must_use]
     pub fn status(self) -> u16 {
         match self {
@@ -179,6 +195,8 @@ impl Reason {
             Self::EndpointFailed => 502,
             Self::NoRoute => 404,
             Self::NoBackend => 500,
+            Self::Unknown => 404,
+            Self::Unable => 400,
         }
     }
 
@@ -194,6 +212,8 @@ impl Reason {
             Self::EndpointFailed => "endpoint_failed",
             Self::NoRoute => "no_route",
             Self::NoBackend => "no_backend",
+            Self::Unknown => "unknown",
+            Self::Unable => "unable",
         }
     }
 }

@@ -6,6 +6,7 @@
 //! dialect, and no answer of a lab: [`RoundRobin`] and [`Direct`] are the
 //! baselines.
 
+mod asks;
 mod direct;
 mod dispatch;
 mod endpoint;
@@ -17,6 +18,7 @@ mod request;
 mod round_robin;
 mod signals;
 
+pub use asks::{Asks, Model, Terms};
 pub use direct::Direct;
 pub use dispatch::{Counts, Dispatch, Orders};
 pub use endpoint::{EndpointId, EndpointView};

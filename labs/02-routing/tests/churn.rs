@@ -87,9 +87,7 @@ proptest! {
         let mut dispatcher = Dispatcher::new(policy.clone(), Rules::default());
         let (mut orders, mut open) = (Orders::default(), Vec::<(u32, EndpointId, Attempt)>::new());
         let mut pods: Vec<EndpointId> = (0..PODS).map(EndpointId).collect();
-        let about = |id: u32| Arrival {
-            route: RouteRequest::new(u64::from(id)), ..Arrival::new(0)
-        };
+        let about = |id: u32| Arrival::new(u64::from(id));
         let mut keys = 0..;
         let mut ids = PODS..;
         dispatcher.set_ready(&pods, Duration::ZERO, &mut orders);

@@ -136,7 +136,12 @@ impl Around<'_> {
         match reason {
             Reason::Shed | Reason::QueueTimeout => Some(self.wait),
             Reason::NobodyReady | Reason::Draining => Some(Duration::from_secs(1)),
-            Reason::Deadline | Reason::EndpointFailed | Reason::NoRoute | Reason::NoBackend => None,
+            Reason::Deadline
+            | Reason::EndpointFailed
+            | Reason::NoRoute
+            | Reason::NoBackend
+            | Reason::Unknown
+            | Reason::Unable => None,
         }
     }
 

@@ -4,15 +4,9 @@
 //! which bounds a prompt's length lies; the engine counts.
 
 use protocol::features::Features;
+pub use protocol::wishes::{COST_HEADER, DOWNGRADE_HEADER, TIER_HEADER};
 
 use crate::catalogue::{Feature, FeatureSet, Tier};
-
-/// Header with which a client asks for a tier.
-pub const TIER_HEADER: &str = "x-llm-tier";
-/// Header with the most that a request may cost, in nano-dollars.
-pub const COST_HEADER: &str = "x-llm-max-cost";
-/// Header of an answer that came from a lower tier than asked: `premium -> standard`.
-pub const DOWNGRADE_HEADER: &str = "x-llm-tier-downgraded";
 
 /// A token of text is hardly ever longer than this on average, in bytes: a shorter prompt it cannot be.
 pub const LONG_TOKEN: u64 = 8;

@@ -178,3 +178,78 @@ proptest! {
         prop_assert!(Features::read(cut).is_err());
     }
 }
+
+#[test]
+fn only_the_outermost_fields_count_and_the_last_of_equal_ones() {
+    let body = br#" { "metadata": {"model": "wrong", "x": ["}", "\"]"]}, "model" : "m",
+        "stream":true, "max_tokens": 7, "messages": [{"role": "user", "content": "a \"b\" ]"}],
+        "model": "last" } "#;
+    let outline = Outline::of(body);
+    assert_eq!((outline.model().as_deref(), outline.max_tokens()), (Some("last"), Some(7)));
+    assert_eq!(outline.prompt(), br#"[{"role": "user", "content": "a \"b\" ]"}]"#);
+    let at = outline.model_at().expect("a model");
+    assert_eq!(body[at], br#""last""#[..]);
+}
+
+#[test]
+fn the_outline_and_the_features_are_of_one_mind() {
+    let body = br#"{"mod\u0065l":"a\/b","max_tokens":9,"max_completion_tokens":7,"input":"text","store":true}"#;
+    let (outline, features) = (Outline::of(body), Features::read(body).expect("JSON"));
+    assert_eq!(outline.model().as_deref(), Some("a/b"), "names and values may have escapes");
+    assert_eq!(outline.model(), features.model);
+    assert_eq!((outline.max_tokens(), features.max_tokens), (Some(7), Some(7)));
+    assert_eq!((outline.prompt(), features.text_bytes), (&br#""text""#[..], 4));
+    assert!(outline.may_have_side_effects() && features.side_effects);
+}
+
+#[test]
+fn whatever_may_have_side_effects_is_seen() {
+    for (body, may) in [
+        (&br#"{"model":"m","prompt":"store"}"#[..], false),
+        (br#"{"model":"m","store":true}"#, true),
+        (br#"{"tools":[{"type":"web_search"}]}"#, true),
+        (br#"{"tools":[{"type":"function"}]}"#, false),
+        (br#"{"tools":[{"type":"function"},]}"#, true),
+        (br#"{"st\u006fre":true}"#, true),
+        (br#"{"metadata":{"store":true}}"#, false),
+        (br#"{"prompt":"cut"#, true),
+        (b"\xff\xfe", true),
+    ] {
+        let outline = Outline::of(body);
+        assert_eq!(outline.may_have_side_effects(), may, "{}", body.escape_ascii());
+    }
+}
+
+#[test]
+fn a_body_that_is_no_object_has_no_fields() {
+    for body in [&b""[..], b"[]", b"null", b"{", b"{\"model", b"{\"model\":\"m", b"\xff\xfe"] {
+        let outline = Outline::of(body);
+        let found = (outline.model(), outline.max_tokens(), outline.prompt());
+        assert_eq!(found, (None, None, &b""[..]), "{}", body.escape_ascii());
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_outline_agrees_with_a_full_parse(prompt in any_json(), other in any_json(), max: u32, pretty: bool) {
+        let body = json!({"a": other, "max_tokens": max, "prompt": prompt, "model": "m-1"});
+        let body = if pretty { serde_json::to_string_pretty(&body) } else { serde_json::to_string(&body) };
+        let body = body.expect("JSON");
+        let outline = Outline::of(body.as_bytes());
+        let model = outline.model();
+        prop_assert_eq!(model.as_deref(), Some("m-1"));
+        prop_assert_eq!(outline.max_tokens(), Some(u64::from(max)));
+        let read: Value = serde_json::from_slice(outline.prompt()).expect("JSON");
+        prop_assert_eq!(read, prompt);
+        prop_assert_eq!(&body[outline.model_at().expect("it is there")], "\"m-1\"");
+    }
+
+    #[test]
+    fn broken_json_is_walked_to_an_end(
+        bytes in prop::collection::vec(prop::sample::select(b"{}[]\",:\\ model1".to_vec()), 0..200)
+    ) {
+        let body = [b"{\"model\":", &bytes[..]].concat();
+        let outline = Outline::of(&body);
+        _ = (outline.model_at(), outline.may_have_side_effects(), outline.features());
+    }
+}

@@ -13,7 +13,13 @@ impl ModelList {
     /// The one model of this server.
     #[must_use]
     pub fn of(card: ModelCard) -> Self {
-        Self { object: "list", data: vec![card] }
+        Self::all(vec![card])
+    }
+
+    /// The models of a service.
+    #[must_use]
+    pub fn all(data: Vec<ModelCard>) -> Self {
+        Self { object: "list", data }
     }
 }
 

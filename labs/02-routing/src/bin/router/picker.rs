@@ -15,7 +15,8 @@ use lab02_routing::ext_proc::Shared;
 use lab02_routing::picker_metrics::page;
 use lab02_routing::pool_picker::PoolPicker;
 use lab02_routing::slices::Wanted;
-use proxy::{Facts, Watching};
+use protocol::features::Outline;
+use proxy::Watching;
 use routing::{EndpointId, Policy, Scrape};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, Receiver};
@@ -97,7 +98,7 @@ pub(crate) async fn serve(
     }
     let listener = bound(listen).await?;
     println!("picking on {}", listener.local_addr()?);
-    let shared = Arc::new(Shared::new(picker, |body| Facts::of(body).prompt.to_vec()));
+    let shared = Arc::new(Shared::new(picker, |body| Outline::of(body).prompt().to_vec()));
     endpoint_picker::serve(listener, shared, shutdown).await?;
     Ok(())
 }

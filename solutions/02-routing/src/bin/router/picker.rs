@@ -11,7 +11,8 @@ use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use discovery::{Conditions, Event, Family, Slice, SliceEndpoint, SlicePort};
-use proxy::{Facts, Watching};
+use protocol::features::Outline;
+use proxy::Watching;
 use routing::{EndpointId, Policy, Scrape};
 use sol02_routing::ext_proc::Shared;
 use sol02_routing::picker_metrics::page;
@@ -97,7 +98,7 @@ pub(crate) async fn serve(
     }
     let listener = bound(listen).await?;
     println!("picking on {}", listener.local_addr()?);
-    let shared = Arc::new(Shared::new(picker, |body| Facts::of(body).prompt.to_vec()));
+    let shared = Arc::new(Shared::new(picker, |body| Outline::of(body).prompt().to_vec()));
     endpoint_picker::serve(listener, shared, shutdown).await?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use protocol::features::Features;
 use proxy::{Original, Shadowing};
 use sol02_routing::shadow::{Mirrored, SHADOW_HEADER, Shadow};
 use sol02_routing::split::Share;
@@ -50,17 +49,14 @@ impl Copying {
         let share = Share::percent(self.shadow_share);
         let shadow = Arc::new(Mutex::new(Shadow::new("router", share, self.shadow_limit)));
         let draw = move |original: Original<'_>| {
-            if !READ.contains(&original.path) {
+            if !READ.contains(&original.path) || !original.repeatable {
                 return None;
             }
             let copy = {
                 let mut shadow = shadow.lock().unwrap_or_else(PoisonError::into_inner);
                 shadow.mirror(original.id, true)?
             };
-            let place = Place { shadow: shadow.clone(), copy: Some(copy) };
-            // Read last: most requests are not drawn, and a whole body is read here. One that cannot be read is nobody's test.
-            let repeatable = Features::read(original.body).is_ok_and(|body| !body.side_effects);
-            repeatable.then(|| Box::new(place) as Box<dyn Send>)
+            Some(Box::new(Place { shadow: shadow.clone(), copy: Some(copy) }) as Box<dyn Send>)
         };
         let timeout = self.shadow_timeout;
         Shadowing { address, timeout, header: SHADOW_HEADER, draw: Arc::new(draw) }
