@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use routing::{
     Action, Arrival, Ending, EndpointId, Event, Failure, Feedback, Happening, Orders, Policy,
-    Reason,
+    Reason, Refusal,
 };
 
+use crate::capable::Whom;
 use crate::exchange::{ExchangeRules, Try};
 use crate::fleet::{Fleet, Vacancy};
 use crate::hedge_delay::HedgeDelay;
@@ -19,6 +20,8 @@ pub struct Around<'a> {
     /// Whether it may be sent once more, after what has just happened.
     pub(crate) again: bool,
     pub(crate) now: Duration,
+    /// Who may get it at all.
+    pub(crate) whom: Whom<'a>,
     pub(crate) rules: &'a ExchangeRules,
     pub(crate) policy: &'a mut dyn Policy,
     pub(crate) fleet: &'a mut Fleet,
@@ -55,21 +58,25 @@ impl Around<'_> {
 
     /// Wants something done.
     pub fn order(&mut self, action: Action) {
-        self.orders.push(action);
+        match action {
+            Action::Refuse(refusal) => refuse(&self.whom, refusal, self.orders),
+            _ => self.orders.push(action),
+        }
     }
 
     /// Whether an endpoint that is not among `tried` could get the request. None can that must not be served twice, where one
     /// may have begun with it.
     #[must_use]
     pub fn can_choose(&mut self, tried: &[EndpointId]) -> bool {
-        self.again && self.fleet.look(self.outliers, tried, self.now) == Vacancy::Room
+        self.again && self.fleet.look(self.outliers, &self.whom, tried, self.now) == Vacancy::Room
     }
 
     /// Lets the policy choose among the endpoints that are not among `tried`, and takes a place at the one chosen.
     pub fn choose(&mut self, tried: &[EndpointId]) -> Option<EndpointId> {
-        self.fleet.look(self.outliers, tried, self.now);
+        self.fleet.look(self.outliers, &self.whom, tried, self.now);
         let chosen = self.policy.choose(&self.about.route, self.fleet.seen(), self.now)?;
         let endpoint = self.fleet.take(chosen)?;
+        self.orders.terms = self.fleet.take_terms();
         self.tell(endpoint, Happening::Sent);
         Some(endpoint)
     }
@@ -77,7 +84,7 @@ impl Around<'_> {
     /// Why nobody was chosen.
     #[must_use]
     pub fn why_nobody(&mut self) -> Reason {
-        match self.fleet.look(self.outliers, &[], self.now) {
+        match self.fleet.look(self.outliers, &self.whom, &[], self.now) {
             Vacancy::Nobody => Reason::NobodyReady,
             Vacancy::Room | Vacancy::Full => Reason::Shed,
         }
@@ -149,6 +156,15 @@ impl Around<'_> {
         let request = self.about.route.id;
         self.policy.observe(&Feedback { request, endpoint, happening, at: self.now });
     }
+}
+
+/// Refuses a request, in task 2.3's words where the catalogue has to do with it.
+pub(crate) fn refuse(whom: &Whom<'_>, mut refusal: Refusal, orders: &mut Orders) {
+    if let Some(answer) = whom.answer(refusal.reason) {
+        refusal.retry_after = answer.retry_after;
+        orders.problem = Some(answer.problem);
+    }
+    orders.push(Action::Refuse(refusal));
 }
 
 /// Whether an event says that nobody has begun to work on the request: there was no connection, or the endpoint was too full for it.

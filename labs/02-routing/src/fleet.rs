@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use routing::{Ending, EndpointId, EndpointView, Scrape};
+use routing::{Ending, EndpointId, EndpointView, Scrape, Terms};
 
+use crate::capability::Server;
+use crate::capable::{Capable, Whom};
 use crate::outliers::Outliers;
 
 /// How long an endpoint is left alone that says it has no room, if another one has.
@@ -20,13 +22,15 @@ pub enum Vacancy {
     Nobody,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Member {
     view: EndpointView,
     ready: bool,
     rests_until: Duration,
     /// Whether it is gone for good.
     gone: bool,
+    /// Adapters in its memory.
+    adapters: Vec<String>,
 }
 
 /// All endpoints.
@@ -37,13 +41,15 @@ pub struct Fleet {
     limit: u32,
     /// Those that the last look found.
     seen: Vec<EndpointView>,
+    /// On which terms these get the request.
+    terms: Terms,
 }
 
 impl Fleet {
     /// Nobody, and room for so many requests at each.
     #[must_use]
     pub fn new(limit: u32) -> Self {
-        Self { members: Vec::new(), limit, seen: Vec::new() }
+        Self { members: Vec::new(), limit, seen: Vec::new(), terms: Terms::default() }
     }
 
     /// These are ready, and no others. Those that are not keep what they work on, and are forgotten when that is done.
@@ -56,7 +62,13 @@ impl Fleet {
             if self.member(*id).is_none() {
                 let view = EndpointView::unknown(*id);
                 let rests_until = Duration::ZERO;
-                self.members.push(Member { view, ready: true, rests_until, gone: false });
+                self.members.push(Member {
+                    view,
+                    ready: true,
+                    rests_until,
+                    gone: false,
+                    adapters: Vec::new(),
+                });
             }
         }
     }
@@ -77,20 +89,56 @@ impl Fleet {
         }
     }
 
-    /// Looks who may get a request now: ready, not ejected, not full, not among `tried`. Those that rest are only seen
+    /// Adapters that it says it has in its memory.
+    pub fn set_adapters(&mut self, endpoint: EndpointId, adapters: Vec<String>) {
+        if let Some(member) = self.member(endpoint) {
+            member.adapters = adapters;
+        }
+    }
+
+    /// Looks who may get a request now: able to, ready, not ejected, not full, not among `tried`. Those that rest are only seen
     /// where nobody else is.
-    pub fn look(&mut self, outliers: &Outliers, tried: &[EndpointId], now: Duration) -> Vacancy {
+    pub fn look(
+        &mut self,
+        outliers: &Outliers,
+        whom: &Whom<'_>,
+        tried: &[EndpointId],
+        now: Duration,
+    ) -> Vacancy {
         self.seen.clear();
         let limit = self.limit;
-        let well = |member: &&Member| member.ready && !outliers.is_ejected(member.view.id, now);
+        let well = |member: &&Member| {
+            member.ready && whom.may(member.view.id) && !outliers.is_ejected(member.view.id, now)
+        };
         let free =
             |member: &&Member| member.view.in_flight < limit && !tried.contains(&member.view.id);
         let rested = |member: &&Member| member.rests_until <= now;
-        let found = self.members.iter().filter(well).filter(free).filter(rested);
-        self.seen.extend(found.map(|member| member.view));
-        if self.seen.is_empty() {
-            let found = self.members.iter().filter(well).filter(free);
+        if whom.prefers() {
+            let server = |member: &Member, saturated| Server {
+                endpoint: member.view.id,
+                deployment: Capable::deployment_of(member.view.id),
+                saturated,
+                loaded: member.adapters.clone(),
+            };
+            let others = |member: &&Member| !tried.contains(&member.view.id);
+            let servers = |is_free: &dyn Fn(&&Member) -> bool| -> Vec<Server> {
+                let found = self.members.iter().filter(well).filter(others);
+                found.map(|member| server(member, !is_free(&member))).collect()
+            };
+            let found = whom.among(&servers(&|member| free(member) && rested(member)));
+            let found = found.or_else(|| whom.among(&servers(&free)));
+            if let Some((chosen, terms)) = found {
+                let views = self.members.iter().map(|member| member.view);
+                self.seen.extend(views.filter(|view| chosen.contains(&view.id)));
+                self.terms = terms;
+            }
+        } else {
+            let found = self.members.iter().filter(well).filter(free).filter(rested);
             self.seen.extend(found.map(|member| member.view));
+            if self.seen.is_empty() {
+                let found = self.members.iter().filter(well).filter(free);
+                self.seen.extend(found.map(|member| member.view));
+            }
         }
         if !self.seen.is_empty() {
             Vacancy::Room
@@ -107,10 +155,23 @@ impl Fleet {
         &self.seen
     }
 
-    /// Requests that could be sent now, in all.
+    /// On which terms those that the last look found get the request.
+    pub(crate) fn take_terms(&mut self) -> Terms {
+        std::mem::take(&mut self.terms)
+    }
+
+    /// Those that are ready and not ejected.
+    pub(crate) fn up(&self, outliers: &Outliers, now: Duration) -> Vec<EndpointId> {
+        let ready = self.members.iter().filter(|member| member.ready);
+        ready.map(|member| member.view.id).filter(|id| !outliers.is_ejected(*id, now)).collect()
+    }
+
+    /// Such requests that could be sent now, in all.
     #[must_use]
-    pub fn places(&self, outliers: &Outliers, now: Duration) -> u32 {
-        let well = |member: &&Member| member.ready && !outliers.is_ejected(member.view.id, now);
+    pub fn places(&self, outliers: &Outliers, whom: &Whom<'_>, now: Duration) -> u32 {
+        let well = |member: &&Member| {
+            member.ready && whom.may(member.view.id) && !outliers.is_ejected(member.view.id, now)
+        };
         let free = |member: &Member| self.limit.saturating_sub(member.view.in_flight);
         self.members.iter().filter(well).map(free).fold(0, u32::saturating_add)
     }

@@ -1,18 +1,21 @@
 //! Given: the router's rules in one place. It keeps the requests, and lets each see the parts that all share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use routing::{
-    Action, Arrival, Counts, Dispatch, EndpointId, Event, Orders, Policy, Reason, Refusal,
+    Action, Arrival, Counts, Dispatch, EndpointId, Event, Model, Orders, Policy, Reason, Refusal,
     RequestKey, Scrape,
 };
 
-use crate::around::{Around, Tally, has_not_begun};
+use crate::around::{Around, Tally, has_not_begun, refuse};
+use crate::capable::{Able, Capable, Refused, Whom};
 use crate::exchange::{Exchange, ExchangeRules, Stage};
-use crate::fair_queue::{FairQueue, Pushed, retry_after};
+use crate::fair_queue::{Pushed, retry_after};
 use crate::fleet::{Fleet, Vacancy};
 use crate::hedge_delay::HedgeDelay;
 use crate::outliers::{OutlierRules, Outliers};
+use crate::queues::Queues;
 use crate::retry_budget::{BudgetRules, RetryBudget};
 
 /// All rules of a router.
@@ -28,7 +31,7 @@ pub struct Rules {
     pub outliers: OutlierRules,
     /// Requests that one endpoint may have from us at once.
     pub max_in_flight: u32,
-    /// Requests that may wait.
+    /// Requests that may wait; with a catalogue, for the same deployments.
     pub max_queue: usize,
 }
 
@@ -73,9 +76,9 @@ pub struct Dispatcher<P> {
     retries: RetryBudget,
     hedges: RetryBudget,
     hedge_delay: Option<HedgeDelay>,
-    queue: FairQueue,
-    /// Requests that were told that it is their turn, and have not begun: their places are taken.
-    promised: u32,
+    queues: Queues,
+    /// What is deployed, and what each can do. `None`: all endpoints are alike.
+    capable: Option<Arc<Capable>>,
     slots: Vec<Option<Slot>>,
     tally: Tally,
     served: Served,
@@ -87,6 +90,8 @@ pub struct Dispatcher<P> {
 struct Slot {
     exchange: Exchange,
     ticket: Ticket,
+    /// Who could serve it.
+    able: Able,
 }
 
 /// Where a request stands with the queue.
@@ -137,13 +142,20 @@ impl<P: Policy> Dispatcher<P> {
             retries: RetryBudget::new(rules.retries),
             hedges: RetryBudget::new(hedging.budget),
             hedge_delay: rules.hedges.map(|hedging| HedgeDelay::new(hedging.quantile)),
-            queue: FairQueue::new(rules.max_queue),
-            promised: 0,
+            queues: Queues::new(rules.max_queue),
+            capable: None,
             slots: Vec::new(),
             tally: Tally::default(),
             served: Served::default(),
             draining: false,
         }
+    }
+
+    /// Endpoints differ: their ids say [of which deployment](Capable::id) each is.
+    #[must_use]
+    pub fn with_catalogue(mut self, capable: Capable) -> Self {
+        self.capable = Some(Arc::new(capable));
+        self
     }
 
     /// Who is ejected, for checks.
@@ -160,27 +172,37 @@ impl<P: Policy> Dispatcher<P> {
         now: Duration,
         orders: &mut Orders,
     ) -> bool {
-        let refuse = |reason, after| Action::Refuse(Refusal { reason, retry_after: after });
+        let capable = self.capable.clone();
+        let (able, whom) = match whom(capable.as_deref(), about) {
+            Ok(found) => found,
+            Err(Refused { reason, answer }) => {
+                let retry_after = answer.retry_after;
+                orders.problem = Some(answer.problem);
+                orders.push(Action::Refuse(Refusal { reason, retry_after }));
+                return false;
+            }
+        };
+        let mut refuse = |reason, after| {
+            refuse(&whom, Refusal { reason, retry_after: after }, orders);
+            false
+        };
         let second = Some(Duration::from_secs(1));
         if self.draining {
-            orders.push(refuse(Reason::Draining, second));
-            return false;
+            return refuse(Reason::Draining, second);
         }
-        let vacancy = self.fleet.look(&self.outliers, &[], now);
-        if vacancy == Vacancy::Nobody {
-            orders.push(refuse(Reason::NobodyReady, second));
-            return false;
+        if self.fleet.look(&self.outliers, &whom, &[], now) == Vacancy::Nobody {
+            return refuse(Reason::NobodyReady, second);
         }
         let exchange = Exchange::new(now, about.patience, &self.rules.exchange);
-        let room = self.fleet.places(&self.outliers, now) > self.promised;
-        if room && self.queue.is_empty() {
-            self.put(key, Slot { exchange, ticket: Ticket::Begun });
+        let room = self.fleet.places(&self.outliers, &whom, now) > self.queues.promised(able);
+        if room && self.queues.len_of(able) == 0 {
+            self.put(key, Slot { exchange, ticket: Ticket::Begun, able });
             return true;
         }
-        match self.queue.push(about.tenant, key, about.cost) {
+        match self.queues.push(able, about.tenant, key, about.cost) {
             Pushed::Full => {
-                orders.push(refuse(Reason::Shed, Some(self.wait())));
-                return false;
+                let wait = self.wait(able);
+                return refuse(Reason::Shed, Some(wait));
             }
             Pushed::Instead(other) => {
                 if let Some(slot) = self.slot(other) {
@@ -191,12 +213,12 @@ impl<P: Policy> Dispatcher<P> {
             Pushed::Waits => {}
         }
         orders.push(Action::WakeAt(exchange.next_due(&self.rules.exchange)));
-        self.put(key, Slot { exchange, ticket: Ticket::Queued });
+        self.put(key, Slot { exchange, ticket: Ticket::Queued, able });
         false
     }
 
-    fn wait(&self) -> Duration {
-        retry_after(self.queue.len(), self.served.rate())
+    fn wait(&self, able: Able) -> Duration {
+        retry_after(self.queues.len_of(able), self.served.rate())
     }
 
     fn slot(&mut self, key: RequestKey) -> Option<&mut Slot> {
@@ -224,11 +246,13 @@ impl<P: Policy> Dispatcher<P> {
             return;
         };
         let before = slot.exchange.next_due(&self.rules.exchange);
-        let wait = self.wait();
+        let wait = self.wait(slot.able);
+        let capable = self.capable.clone();
         let mut around = Around {
             about,
             again: about.repeatable || has_not_begun(event),
             now,
+            whom: for_slot(capable.as_deref(), slot.able, about),
             rules: &self.rules.exchange,
             policy: &mut self.policy,
             fleet: &mut self.fleet,
@@ -242,7 +266,7 @@ impl<P: Policy> Dispatcher<P> {
         };
         slot.exchange.on(event, &mut around);
         if slot.exchange.stage == Stage::Over {
-            self.leave(key, slot.ticket);
+            self.leave(key, &slot);
             return;
         }
         let due = slot.exchange.next_due(&self.rules.exchange);
@@ -253,10 +277,10 @@ impl<P: Policy> Dispatcher<P> {
     }
 
     /// A request is over: it gives back what it has of the queue.
-    fn leave(&mut self, key: RequestKey, ticket: Ticket) {
-        match ticket {
-            Ticket::Queued => drop(self.queue.remove(key)),
-            Ticket::Promised => self.promised -= 1,
+    fn leave(&mut self, key: RequestKey, slot: &Slot) {
+        match slot.ticket {
+            Ticket::Queued => self.queues.remove(slot.able, key),
+            Ticket::Promised => self.queues.kept(slot.able),
             Ticket::ThrownOut | Ticket::Begun => {}
         }
     }
@@ -264,16 +288,19 @@ impl<P: Policy> Dispatcher<P> {
     /// A request that waited takes its turn, or hears that it was thrown out.
     fn turn(&mut self, key: RequestKey, about: &Arrival<'_>, now: Duration, orders: &mut Orders) {
         let Some(slot) = self.slot(key) else { return };
+        let able = slot.able;
         match slot.ticket {
             Ticket::Promised => {
                 slot.ticket = Ticket::Begun;
-                self.promised -= 1;
+                self.queues.kept(able);
                 self.tell(key, about, Event::Turn, now, orders);
             }
             Ticket::ThrownOut => {
                 self.slots[key.0 as usize] = None;
-                let retry_after = Some(self.wait());
-                orders.push(Action::Refuse(Refusal { reason: Reason::Shed, retry_after }));
+                let retry_after = Some(self.wait(able));
+                let capable = self.capable.clone();
+                let whom = for_slot(capable.as_deref(), able, about);
+                refuse(&whom, Refusal { reason: Reason::Shed, retry_after }, orders);
             }
             Ticket::Queued | Ticket::Begun => {}
         }
@@ -281,20 +308,36 @@ impl<P: Policy> Dispatcher<P> {
 
     /// Gives places that are free to those who wait.
     fn fill(&mut self, now: Duration, orders: &mut Orders) {
-        if self.queue.is_empty() {
+        if self.queues.len() == 0 {
             return;
         }
-        let places = self.fleet.places(&self.outliers, now).saturating_sub(self.promised);
-        for _ in 0..places {
-            let Some(next) = self.queue.pop() else { return };
+        let (fleet, outliers, capable) = (&self.fleet, &self.outliers, self.capable.as_deref());
+        let places = |able| fleet.places(outliers, &Whom::new(capable, able, None), now);
+        for next in self.queues.fill(places) {
             if let Some(slot) = self.slot(next) {
                 slot.ticket = Ticket::Promised;
-                self.promised += 1;
                 self.served.add(now);
                 orders.turns.push(next);
             }
         }
     }
+}
+
+/// Who could serve a request that arrives, and who may get it.
+fn whom<'a>(
+    capable: Option<&'a Capable>,
+    about: &Arrival<'a>,
+) -> Result<(Able, Whom<'a>), Refused> {
+    let Some(catalogue) = capable else { return Ok((Able::ANYONE, Whom::anyone())) };
+    let need = catalogue.need(about)?;
+    let able = catalogue.able(&need)?;
+    Ok((able, Whom::new(capable, able, Some(need))))
+}
+
+/// The same for one that is here.
+fn for_slot<'a>(capable: Option<&'a Capable>, able: Able, about: &Arrival<'a>) -> Whom<'a> {
+    let need = capable.and_then(|catalogue| catalogue.need(about).ok());
+    Whom::new(capable, able, need)
 }
 
 impl<P: Policy> Dispatch for Dispatcher<P> {
@@ -341,12 +384,25 @@ impl<P: Policy> Dispatch for Dispatcher<P> {
         self.fleet.set_scrape(endpoint, scrape);
     }
 
+    fn set_adapters(&mut self, endpoint: EndpointId, adapters: Vec<String>) {
+        self.fleet.set_adapters(endpoint, adapters);
+    }
+
     fn drain(&mut self) {
         self.draining = true;
     }
 
     fn reads_prompt(&self) -> bool {
         self.policy.reads_prompt()
+    }
+
+    fn reads_features(&self) -> bool {
+        self.capable.is_some()
+    }
+
+    fn models(&self, now: Duration) -> Option<Vec<Model>> {
+        let capable = self.capable.as_ref()?;
+        Some(capable.models(&self.fleet.up(&self.outliers, now)))
     }
 
     fn write_metrics(&self, page: &mut String) {
@@ -360,7 +416,7 @@ impl<P: Policy> Dispatch for Dispatcher<P> {
             hedges: self.tally.hedges,
             hedges_won: self.tally.hedges_won,
             ejections: self.outliers.ejections(),
-            queued: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            queued: u32::try_from(self.queues.len()).unwrap_or(u32::MAX),
             in_flight: self.fleet.in_flight(),
             ready: self.fleet.ready(),
             ejected: u32::try_from(self.outliers.ejected(now)).unwrap_or(u32::MAX),

@@ -34,10 +34,11 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     if !matches!(rules, Outcome::Passed) {
         return Ok(rules);
     }
-    // Its router and two engines, under a collector and a Prometheus that scrapes them.
+    // Its router and two engines, under a collector and a Prometheus that scrapes them; and with a catalogue.
     let mut command = bench.cargo(["test"]);
     command.args(bench.tested("sol02-routing", &["--features", "live"]));
-    command.args(["--test", "observed", "--test", "http_route", "--", "--ignored", "peer_"]);
+    command.args(["--test", "observed", "--test", "http_route", "--test", "capability"]);
+    command.args(["--", "--ignored", "peer_"]);
     ok(bench, command)
 }
 

@@ -1,6 +1,7 @@
 //! What can be typed.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,7 @@ use proxy::{Limits, Member, Settings, Tracing, TrustedProxies, Watching};
 use routing::{Direct, Dispatch, Policy};
 
 use crate::canary::{self, Rolling};
+use crate::catalogue::Deployed;
 use crate::http_route::RouteArgs;
 use crate::kubernetes::Kubernetes;
 use crate::picker::PickerArgs;
@@ -30,18 +32,26 @@ use crate::shadow::Copying;
   lab02-router --service default/engine --policy prefix
   lab02-router --service default/engine-stable --canary-service default/engine-canary --canary-slow 800ms
   lab02-router --http-route engine --namespace default --policy p2c
+  lab02-router --catalogue catalogue.yaml --policy p2c
   lab02-router --endpoints ... --shadow http://127.0.0.1:9001 --shadow-share 5
   lab02-router --picker 0.0.0.0:9002 --inference-pool default/engine --policy prefix
 
 Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
 (x-gateway-inference-fairness-id), which conversation it is (x-session-id), and how long they want to wait
-(x-request-timeout-ms). With a canary its steps and its end are on standard error, and on /metrics as llm_router_canary_*.
+(x-request-timeout-ms). With a catalogue also which tier they want (x-llm-tier) and what it may cost (x-llm-max-cost). With a canary its steps and its end are on standard error, and on /metrics as llm_router_canary_*.
 SIGTERM drains."
 )]
 pub(crate) struct Args {
     /// Model servers, separated by commas
-    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool", "inference_pool", "http_route"])]
+    #[arg(long, value_name = "URL", value_delimiter = ',', required_unless_present_any = ["service", "pool", "inference_pool", "http_route", "catalogue"])]
     endpoints: Vec<String>,
+    /// What is deployed, where, and what each deployment can do (YAML): requests go to who can serve them
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["endpoints", "service", "pool", "inference_pool", "http_route", "canary_endpoints", "picker", "direct"]
+    )]
+    pub(crate) catalogue: Option<PathBuf>,
     /// Who gets a request: round-robin, least-request, p2c, load, prefix or combined
     #[arg(long, value_name = "POLICY", default_value = "round-robin")]
     policy: PolicyKind,
@@ -147,7 +157,10 @@ impl Args {
     }
 
     /// The endpoints, where no cluster says which there are.
-    pub(crate) fn members(&self) -> Result<Vec<Member>> {
+    pub(crate) fn members(&self, deployed: Option<&Deployed>) -> Result<Vec<Member>> {
+        if let Some(deployed) = deployed {
+            return Ok(deployed.fixed());
+        }
         let all = |urls: &[String]| urls.iter().map(|url| address(url)).collect::<Result<Vec<_>>>();
         Ok(canary::fixed(&all(&self.endpoints)?, &all(&self.canary.canary_endpoints)?))
     }
@@ -180,7 +193,11 @@ impl Args {
     }
 
     /// Who decides. Needs a runtime where there is a canary. A route's plan is read, and published by somebody else.
-    pub(crate) fn dispatch(&self, planned: &Planned) -> Result<Box<dyn Dispatch>> {
+    pub(crate) fn dispatch(
+        &self,
+        planned: &Planned,
+        deployed: Option<&Deployed>,
+    ) -> Result<Box<dyn Dispatch>> {
         let mut policy = self.policy();
         if self.route.is_asked() {
             let (rules, direct) = (self.rules(), self.direct);
@@ -195,6 +212,10 @@ impl Args {
         }
         if self.canary.is_asked() {
             policy = self.canary.around([policy, self.policy_from(self.seed.wrapping_add(1))])?;
+        }
+        if let Some(deployed) = deployed {
+            let dispatcher = Dispatcher::new(policy, self.rules());
+            return Ok(Box::new(dispatcher.with_catalogue(deployed.capable()?)));
         }
         Ok(decided(policy, self.rules(), self.direct))
     }
@@ -241,7 +262,7 @@ fn decided(policy: Box<dyn Policy>, rules: Rules, direct: bool) -> Box<dyn Dispa
 }
 
 /// `http://host:port`, or without the scheme.
-fn address(url: &str) -> Result<SocketAddr> {
+pub(crate) fn address(url: &str) -> Result<SocketAddr> {
     let rest = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
     if rest.contains(['/', '@']) {
         bail!("an endpoint is http://HOST:PORT, not {url:?}");

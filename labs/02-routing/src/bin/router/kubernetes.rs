@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use discovery::{Client, Event, Family, Priorities, Source};
+use lab02_routing::Capable;
 use lab02_routing::slices::{EndpointTable, Key, Replica, Wanted, in_zone};
 use lab02_routing::split::Version;
 use proxy::{Member, Membership};
-use tokio::sync::mpsc::Receiver;
+use routing::EndpointId;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::watch;
 
 use crate::canary::{self, Rolling};
+use crate::catalogue::Deployed;
 
 /// Where the cluster is asked for replicas.
 #[derive(Debug, Clone, clap::Args)]
@@ -65,19 +68,32 @@ impl Kubernetes {
     }
 
     /// Begins to watch each version.
-    pub(crate) async fn followed(&self, canary: &Rolling) -> Result<Versions> {
-        let stable = Followed::new(Version::Stable, self.wanted(), self.watch().await?);
-        let of = match (&canary.canary_service, &canary.canary_pool) {
-            (None, None) => return Ok(Versions { stable, canary: None }),
-            (service, pool) => Self {
-                service: service.clone(),
-                pool: pool.clone(),
+    pub(crate) async fn followed(&self, canary: &Rolling) -> Result<Replicas> {
+        let mut replicas = Replicas::new(Vec::new());
+        if canary.canary_service.is_some() || canary.canary_pool.is_some() {
+            let of = Self {
+                service: canary.canary_service.clone(),
+                pool: canary.canary_pool.clone(),
                 inference_pool: None,
                 ..self.clone()
-            },
-        };
-        let canary = Followed::new(Version::Canary, of.wanted(), of.watch().await?);
-        Ok(Versions { stable, canary: Some(canary) })
+            };
+            // First: replicas that are in both are new.
+            let id = |number| canary::id(Version::Canary, number);
+            replicas.follow(&of, "of the canary", id).await?;
+        }
+        replicas.follow(self, "", |number| canary::id(Version::Stable, number)).await?;
+        Ok(replicas)
+    }
+
+    /// Begins to watch the Services of a catalogue.
+    pub(crate) async fn deployed(&self, deployed: &Deployed) -> Result<Replicas> {
+        let mut replicas = Replicas::new(deployed.fixed());
+        for (at, service) in deployed.services() {
+            let of = Self { service: Some(service.to_owned()), ..self.clone() };
+            let id = move |number| Capable::id(at, number);
+            replicas.follow(&of, &format!("of {service}"), id).await?;
+        }
+        Ok(replicas)
     }
 
     /// Begins to watch what the requests of the InferencePool are worth; `None` where no such pool is named.
@@ -119,35 +135,37 @@ fn halves(text: &str) -> Result<(String, String)> {
     Ok((left.to_owned(), right.to_owned()))
 }
 
-/// The replicas of one version, as a watch tells them.
-pub(crate) struct Followed {
-    version: Version,
+/// Events that wait to be taken up, of all watches.
+const EVENTS: usize = 64;
+
+/// Some replicas, as a watch tells them.
+struct Followed {
+    /// Of which they are, for people.
+    whose: String,
+    id: Box<dyn Fn(u32) -> EndpointId + Send>,
     table: EndpointTable,
-    events: Receiver<Event>,
 }
 
-/// All replicas. Without a rollout there is one version.
-pub(crate) struct Versions {
-    stable: Followed,
-    canary: Option<Followed>,
+/// All replicas. Those that several watches tell of are the first one's.
+pub(crate) struct Replicas {
+    /// That nobody watches.
+    fixed: Vec<Member>,
+    all: Vec<Followed>,
+    /// Whose news it is, and what: `None` where there will be none any more.
+    events: Receiver<(usize, Option<Event>)>,
+    sender: Sender<(usize, Option<Event>)>,
 }
 
 /// Tells a router who is there, for as long as both live.
-pub(crate) async fn follow(mut versions: Versions, zone: Option<String>, members: Membership) {
-    let (mut told, mut counted) = (None, None);
-    while versions.hear().await {
-        let Some(found) = versions.found(zone.as_deref()) else { continue };
+pub(crate) async fn follow(mut replicas: Replicas, zone: Option<String>, members: Membership) {
+    let (mut told, mut said) = (None, None);
+    while replicas.hear().await {
+        let Some(found) = replicas.found(zone.as_deref()) else { continue };
         if told.as_ref() != Some(&found) {
-            let count = |version| {
-                let of = |member: &&Member| member.id == canary::id(version, member.id.0 >> 1);
-                found.iter().filter(of).filter(|member| member.takes_requests).count()
-            };
-            let counts = (count(Version::Stable), count(Version::Canary));
-            if counted.replace(counts) != Some(counts) {
-                match (&versions.canary, counts) {
-                    (Some(_), (old, new)) => eprintln!("{old} replicas, and {new} of the canary"),
-                    (None, (old, _)) => eprintln!("{old} replicas"),
-                }
+            let count = replicas.count(&found);
+            if said.as_ref() != Some(&count) {
+                eprintln!("{count}");
+                said = Some(count);
             }
             members.set(found.clone());
             told = Some(found);
@@ -158,24 +176,14 @@ pub(crate) async fn follow(mut versions: Versions, zone: Option<String>, members
 // === impl Followed ===
 
 impl Followed {
-    fn new(version: Version, wanted: Wanted, events: Receiver<Event>) -> Self {
-        Self { version, table: EndpointTable::new(wanted), events }
-    }
-
-    /// Waits for news. `false`: there will be none.
-    async fn hear(&mut self) -> bool {
-        let event = self.events.recv().await;
-        event.map(|event| self.table.apply(event)).is_some()
-    }
-
-    /// Its replicas, but for those that another version has. Who starts or drains gets no requests, and is remembered all the same;
+    /// Its replicas, but for those that another watch has. Who starts or drains gets no requests, and is remembered all the same;
     /// a pod's successor is somebody else.
     fn found(&self, zone: Option<&str>, others: &BTreeSet<&Key>) -> Vec<Member> {
         let own = |replica: &&Replica| !others.contains(&replica.key);
         let near = in_zone(self.table.ready().filter(own).collect(), zone);
         let near: BTreeSet<_> = near.iter().map(|replica| replica.id).collect();
         let member = |replica: &Replica| Member {
-            id: canary::id(self.version, replica.id.0),
+            id: (self.id)(replica.id.0),
             address: replica.seen.address,
             takes_requests: near.contains(&replica.id),
         };
@@ -183,31 +191,76 @@ impl Followed {
     }
 }
 
-// === impl Versions ===
+// === impl Replicas ===
 
-impl Versions {
-    async fn hear(&mut self) -> bool {
-        let canary = async {
-            match &mut self.canary {
-                Some(canary) => canary.hear().await,
-                None => std::future::pending().await,
+impl Replicas {
+    fn new(fixed: Vec<Member>) -> Self {
+        let (sender, events) = channel(EVENTS);
+        Self { fixed, all: Vec::new(), events, sender }
+    }
+
+    /// Begins to watch some more.
+    async fn follow(
+        &mut self,
+        of: &Kubernetes,
+        whose: &str,
+        id: impl Fn(u32) -> EndpointId + Send + 'static,
+    ) -> Result<()> {
+        let mut watch = of.watch().await?;
+        let (at, sender) = (self.all.len(), self.sender.clone());
+        let (id, table) = (Box::new(id), EndpointTable::new(of.wanted()));
+        self.all.push(Followed { whose: whose.to_owned(), id, table });
+        tokio::spawn(async move {
+            loop {
+                let event = watch.recv().await;
+                let is_last = event.is_none();
+                if sender.send((at, event)).await.is_err() || is_last {
+                    return;
+                }
             }
-        };
-        tokio::select! {
-            hears = self.stable.hear() => hears,
-            hears = canary => hears,
+        });
+        Ok(())
+    }
+
+    /// Waits for news. `false`: there will be none of some.
+    async fn hear(&mut self) -> bool {
+        let Some((at, Some(event))) = self.events.recv().await else { return false };
+        if let Some(followed) = self.all.get_mut(at) {
+            followed.table.apply(event);
         }
+        true
     }
 
     /// Everyone. `None` before the first lists have ended: nobody is there because nobody was asked.
     fn found(&self, zone: Option<&str>) -> Option<Vec<Member>> {
-        let mut all = self.stable.table.is_synced().then(Vec::new)?;
+        let mut all = self.fixed.clone();
         let mut keys = BTreeSet::new();
-        if let Some(canary) = &self.canary {
-            keys.extend(canary.table.replicas().iter().map(|replica| &replica.key));
-            all.extend(canary.table.is_synced().then(|| canary.found(zone, &BTreeSet::new()))?);
+        for followed in &self.all {
+            all.extend(followed.table.is_synced().then(|| followed.found(zone, &keys))?);
+            keys.extend(followed.table.replicas().iter().map(|replica| &replica.key));
         }
-        all.extend(self.stable.found(zone, &keys));
         Some(all)
+    }
+
+    /// How many may get requests, for people: those that were named last come first.
+    fn count(&self, found: &[Member]) -> String {
+        let mut said = String::new();
+        for followed in self.all.iter().rev() {
+            let ids: BTreeSet<EndpointId> = followed
+                .table
+                .replicas()
+                .iter()
+                .map(|replica| (followed.id)(replica.id.0))
+                .collect();
+            let ready = |member: &&Member| member.takes_requests && ids.contains(&member.id);
+            let count = found.iter().filter(ready).count();
+            let whose = &followed.whose;
+            said += &match (said.is_empty(), whose.is_empty()) {
+                (true, true) => format!("{count} replicas"),
+                (true, false) => format!("{count} replicas {whose}"),
+                (false, _) => format!(", and {count} {whose}"),
+            };
+        }
+        said
     }
 }

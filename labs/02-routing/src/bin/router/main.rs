@@ -2,6 +2,7 @@
 
 mod args;
 mod canary;
+mod catalogue;
 mod http_route;
 mod kubernetes;
 mod picker;
@@ -19,6 +20,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 use args::Args;
+use catalogue::Deployed;
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -44,14 +46,20 @@ fn run(args: &Args) -> Result<()> {
             picker::serve(listen, setup, ended(args.exit_with_parent)?).await
         });
     }
-    let endpoints = args.members()?;
+    let deployed = args.catalogue.as_deref().map(Deployed::read).transpose()?;
+    let endpoints = args.members(deployed.as_ref())?;
     runtime.block_on(async {
         let planned = Planned::default();
-        let router = Router::bind(args.settings()?, args.dispatch(&planned)?)?;
+        let dispatch = args.dispatch(&planned, deployed.as_ref())?;
+        let router = Router::bind(args.settings()?, dispatch)?;
+        let asks = deployed.as_ref().filter(|deployed| deployed.services().next().is_some());
         if args.route.is_asked() {
             args.route.follow(&args.kubernetes, planned, router.membership()).await?;
-        } else if args.kubernetes.is_asked() {
-            let followed = args.kubernetes.followed(&args.canary).await?;
+        } else if args.kubernetes.is_asked() || asks.is_some() {
+            let followed = match asks {
+                Some(deployed) => args.kubernetes.deployed(deployed).await?,
+                None => args.kubernetes.followed(&args.canary).await?,
+            };
             let zone = args.kubernetes.zone.clone();
             tokio::spawn(kubernetes::follow(followed, zone, router.membership()));
         } else {
