@@ -5,8 +5,10 @@
 //! `inference.networking.x-k8s.io/v1alpha2`.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use serde::Deserialize;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 /// The least that is read of an object's metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -45,6 +47,41 @@ pub struct RouteRule {
     pub matches: Vec<RouteMatch>,
     /// Where to.
     pub backend_refs: Vec<BackendRef>,
+    /// How long it may take.
+    pub timeouts: RuleTimeouts,
+}
+
+/// How long a request may take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct RuleTimeouts {
+    /// From its arrival to the last byte of the answer. `None`: as long as the router lets it, which is what `0s` says, too.
+    #[serde(deserialize_with = "timeout")]
+    pub request: Option<Duration>,
+}
+
+/// The Gateway API's own form (GEP-2257): up to four numbers of up to five digits, each with `h`, `m`, `s` or `ms`.
+fn timeout<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    let text = String::deserialize(from)?;
+    let wrong = || D::Error::custom(format!("{text:?} is no time such as 1h30m or 500ms"));
+    let (mut sum, mut parts, mut rest) = (Duration::ZERO, 0, text.as_str());
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = rest.split_at(digits);
+        let number: u64 = number.parse().ok().filter(|_| digits <= 5).ok_or_else(wrong)?;
+        let (length, one) = match unit.as_bytes() {
+            [b'm', b's', ..] => (2, Duration::from_millis(number)),
+            [b'h', ..] => (1, Duration::from_secs(number * 3600)),
+            [b'm', ..] => (1, Duration::from_secs(number * 60)),
+            [b's', ..] => (1, Duration::from_secs(number)),
+            _ => return Err(wrong()),
+        };
+        (sum, parts, rest) = (sum + one, parts + 1, &unit[length..]);
+    }
+    if parts == 0 || parts > 4 {
+        return Err(wrong());
+    }
+    Ok((sum > Duration::ZERO).then_some(sum))
 }
 
 /// A request satisfies it when it satisfies all its parts.
@@ -280,6 +317,23 @@ mod tests {
         let elsewhere = serde_json::json!({"poolRef": {"name": "a", "kind": "Service"}});
         let elsewhere: ObjectiveSpec = serde_json::from_value(elsewhere).unwrap();
         assert!(!elsewhere.pool_ref.is("a"));
+    }
+
+    #[test]
+    fn a_timeout_has_up_to_four_numbers_with_units() {
+        let read = |text: &str| {
+            let timeouts = serde_json::json!({"request": text});
+            serde_json::from_value::<RuleTimeouts>(timeouts).map(|timeouts| timeouts.request).ok()
+        };
+        let ms = |ms| Some(Some(Duration::from_millis(ms)));
+        assert_eq!(
+            (read("500ms"), read("10m"), read("1h2m3s4ms")),
+            (ms(500), ms(600_000), ms(3_723_004))
+        );
+        assert_eq!((read("0s"), read("0h0ms")), (Some(None), Some(None)), "no limit");
+        for text in ["", "5", "m", "-1s", "1.5s", "100000s", "1s1s1s1s1s", "1d", "1sé"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

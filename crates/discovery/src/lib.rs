@@ -19,7 +19,7 @@ pub use event::Event;
 pub use gateway::{
     BackendRef, EndpointPickerRef, FailureMode, HttpRoute, HttpRouteSpec, InferenceObjective,
     InferencePool, Meta, ObjectiveSpec, PathMatch, PoolPort, PoolRef, PoolSelector, PoolSpec,
-    RouteMatch, RouteRule, ValueMatch,
+    RouteMatch, RouteRule, RuleTimeouts, ValueMatch,
 };
 #[cfg(feature = "watch")]
 pub use inference::{Priorities, watch_objectives};

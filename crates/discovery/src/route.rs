@@ -72,8 +72,8 @@ pub fn read_route(object: &Value) -> ReadRoute {
     note(&mut unread, spec, "spec", &["hostnames"]);
     for (at, rule) in array(&spec["rules"]) {
         let path = format!("spec.rules[{at}]");
-        let fields = ["filters", "timeouts", "retry", "sessionPersistence"];
-        note(&mut unread, rule, &path, &fields);
+        note(&mut unread, rule, &path, &["filters", "retry", "sessionPersistence"]);
+        note(&mut unread, &rule["timeouts"], &format!("{path}.timeouts"), &["backendRequest"]);
         for (at, each) in array(&rule["matches"]) {
             let path = format!("{path}.matches[{at}]");
             only(&mut unread, &each["path"], &format!("{path}.path"), &["Exact", "PathPrefix"]);
@@ -132,7 +132,7 @@ mod tests {
         let route = |rule: Value, hosts: Value| json!({"metadata": {"name": "a", "namespace": "b"}, "spec": {"hostnames": hosts, "rules": [rule]}});
         let plain = json!({
             "name": "all",
-            "filters": [], "timeouts": {},
+            "filters": [], "timeouts": {"request": "10m"},
             "matches": [{
                 "path": {"type": "PathPrefix", "value": "/v1"}, "method": "POST",
                 "headers": [{"type": "Exact", "name": "a", "value": "b"}],
@@ -140,10 +140,12 @@ mod tests {
             "backendRefs": [{"name": "c", "port": 8000, "weight": 3, "namespace": "d"}],
         });
         let read = read_route(&route(plain, json!([]))).unwrap();
+        let ten_minutes = Some(std::time::Duration::from_secs(600));
+        assert_eq!(read.spec.rules[0].timeouts.request, ten_minutes);
         let backend = &read.spec.rules[0].backend_refs[0];
         assert_eq!((backend.weight, backend.namespace.as_deref()), (3, Some("d")));
         let asks = json!({
-            "filters": [{"type": "RequestMirror"}], "timeouts": {"request": "1s"}, "retry": {"attempts": 1},
+            "filters": [{"type": "RequestMirror"}], "timeouts": {"backendRequest": "1s"}, "retry": {"attempts": 1},
             "sessionPersistence": {"type": "Cookie"},
             "matches": [{
                 "path": {"type": "RegularExpression", "value": ".*"},
@@ -157,9 +159,9 @@ mod tests {
             [
                 "spec.hostnames",
                 "spec.rules[0].filters",
-                "spec.rules[0].timeouts",
                 "spec.rules[0].retry",
                 "spec.rules[0].sessionPersistence",
+                "spec.rules[0].timeouts.backendRequest",
                 "spec.rules[0].matches[0].path.type RegularExpression",
                 "spec.rules[0].matches[0].headers[1].type RegularExpression",
                 "spec.rules[0].matches[0].queryParams[0].type RegularExpression",

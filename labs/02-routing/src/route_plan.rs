@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use discovery::{BackendRef, HttpRoute};
 use routing::{Arrival, EndpointId, Reason};
@@ -57,6 +58,15 @@ pub enum Known {
     Absent,
     /// This one.
     Route(Box<HttpRoute>),
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// To whom.
+    pub backend: &'a Backend,
+    /// How long the route lets it take.
+    pub timeout: Option<Duration>,
 }
 
 /// All that has to be known to route a request.
@@ -174,7 +184,7 @@ impl Plan {
     ///
     /// # Errors
     /// Why nowhere.
-    pub fn backend(&self, about: &Arrival<'_>) -> Result<&Backend, Reason> {
+    pub fn destination(&self, about: &Arrival<'_>) -> Result<Destination<'_>, Reason> {
         let route = match &self.route {
             Known::Unknown => return Err(Reason::NobodyReady),
             Known::Absent => return Err(Reason::NoRoute),
@@ -199,7 +209,8 @@ impl Plan {
             Unrouted::NoRule => Reason::NoRoute,
             Unrouted::NoBackend => Reason::NoBackend,
         })?;
-        find(chosen).ok_or(Reason::NoBackend)
+        let backend = find(chosen).ok_or(Reason::NoBackend)?;
+        Ok(Destination { backend, timeout: rule.timeouts.request })
     }
 }
 
@@ -257,12 +268,12 @@ mod tests {
 
     fn weights(stable: u32, canary: u32) -> Plan {
         let backend_refs = vec![service("stable", stable), service("canary", canary)];
-        plan(vec![RouteRule { matches: Vec::new(), backend_refs }])
+        plan(vec![RouteRule { backend_refs, ..RouteRule::default() }])
     }
 
     fn to(plan: &Plan, id: u64, head: &str) -> Result<u32, Reason> {
         let about = Arrival { head: head.as_bytes(), ..Arrival::new(id) };
-        plan.backend(&about).map(|backend| backend.no.0)
+        plan.destination(&about).map(|to| to.backend.no.0)
     }
 
     const HEAD: &str =
@@ -281,7 +292,7 @@ mod tests {
         let session = |id| {
             let about = Arrival { head: HEAD.as_bytes(), ..Arrival::new(id) };
             let route = routing::RouteRequest { session: Some("anna"), ..about.route };
-            weights(1, 1).backend(&Arrival { route, ..about }).map(|backend| backend.no)
+            weights(1, 1).destination(&Arrival { route, ..about }).map(|to| to.backend.no)
         };
         assert!((1..50).all(|id| session(id) == session(0)), "a conversation stays where it is");
     }
@@ -298,7 +309,7 @@ mod tests {
         let portless = BackendRef { port: None, ..service("stable", 1) };
         let odd = BackendRef { kind: "Bucket".to_owned(), ..service("stable", 1) };
         for backend in [elsewhere, portless, odd] {
-            let rule = RouteRule { matches: Vec::new(), backend_refs: vec![backend] };
+            let rule = RouteRule { backend_refs: vec![backend], ..RouteRule::default() };
             assert_eq!(to(&plan_of(rule), 0, HEAD), Err(Reason::NoBackend));
         }
     }
@@ -314,6 +325,7 @@ mod tests {
         let rule = |each: RouteMatch, name: &str| RouteRule {
             matches: vec![each],
             backend_refs: vec![service(name, 1)],
+            ..RouteRule::default()
         };
         let path = PathMatch::PathPrefix("/v1".to_owned());
         let plain = RouteMatch { path, ..RouteMatch::default() };
@@ -328,7 +340,7 @@ mod tests {
         ]);
         let name = |head: &str| {
             let about = Arrival { head: head.as_bytes(), ..Arrival::new(0) };
-            plan.backend(&about).map(|backend| backend.target.label())
+            plan.destination(&about).map(|to| to.backend.target.label())
         };
         assert_eq!(name(HEAD), Ok("gold:80".to_owned()), "a field counts more than a parameter");
         assert_eq!(name(&HEAD.replace("gold", "tin")), Ok("beta:80".to_owned()));

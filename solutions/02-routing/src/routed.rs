@@ -119,14 +119,17 @@ impl Routed {
         }
     }
 
-    /// A new request: finds its backend.
-    fn arrived(&mut self, key: RequestKey, about: &Arrival<'_>) -> Result<(), Refusal> {
-        let found = self.plan.backend(about).map(|backend| backend.no);
-        let found = found.and_then(|no| {
-            let part = self.parts.iter_mut().find(|part| part.backend.no == no);
-            part.ok_or(Reason::NoBackend)
+    /// A new request: finds its backend. Returns how long the route lets it take.
+    fn arrived(
+        &mut self,
+        key: RequestKey,
+        about: &Arrival<'_>,
+    ) -> Result<Option<Duration>, Refusal> {
+        let found = self.plan.destination(about).and_then(|to| {
+            let part = self.parts.iter_mut().find(|part| part.backend.no == to.backend.no);
+            Ok((part.ok_or(Reason::NoBackend)?, to.timeout))
         });
-        let part = found.map_err(|reason| {
+        let (part, timeout) = found.map_err(|reason| {
             self.no_route += u64::from(reason == Reason::NoRoute);
             self.no_backend += u64::from(reason == Reason::NoBackend);
             let retry_after = (reason == Reason::NobodyReady).then_some(Duration::from_secs(1));
@@ -140,7 +143,7 @@ impl Routed {
             self.open.resize(at + 1, None);
         }
         self.open[at] = Some(open);
-        Ok(())
+        Ok(timeout)
     }
 
     /// Lets its dispatcher see an event, and forgets the request when it has ended.
@@ -195,14 +198,19 @@ impl Dispatch for Routed {
         now: Duration,
         orders: &mut Orders,
     ) {
-        if event == Event::Arrived {
-            self.catch_up(now, orders);
-            if let Err(refusal) = self.arrived(request, about) {
-                orders.push(Action::Refuse(refusal));
-                return;
-            }
+        if event != Event::Arrived {
+            self.tell(request, about, event, now, orders);
+            return;
         }
-        self.tell(request, about, event, now, orders);
+        self.catch_up(now, orders);
+        match self.arrived(request, about) {
+            Ok(timeout) => {
+                // Whoever loses patience first, the client or the route.
+                let patience = about.patience.into_iter().chain(timeout).min();
+                self.tell(request, &Arrival { patience, ..*about }, event, now, orders);
+            }
+            Err(refusal) => orders.push(Action::Refuse(refusal)),
+        }
     }
 
     fn set_ready(&mut self, endpoints: &[EndpointId], now: Duration, orders: &mut Orders) {

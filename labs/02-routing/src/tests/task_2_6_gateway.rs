@@ -34,7 +34,7 @@ fn backend(name: &str, weight: u32) -> BackendRef {
 }
 
 fn rule(matches: Vec<RouteMatch>, name: &str) -> RouteRule {
-    RouteRule { matches, backend_refs: vec![backend(name, 1)] }
+    RouteRule { matches, backend_refs: vec![backend(name, 1)], ..RouteRule::default() }
 }
 
 fn named(name: &str, created: &str, rules: Vec<RouteRule>) -> HttpRoute {

@@ -7,6 +7,7 @@ use routing::{Direct, Failure, RoundRobin};
 
 use super::*;
 use crate::route_plan::{Known, Target};
+use crate::{Dispatcher, Rules};
 
 const NOW: Duration = Duration::ZERO;
 const HEAD: &[u8] = b"POST /v1/completions HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -53,7 +54,7 @@ impl Rig {
             ..BackendRef::default()
         };
         let backend_refs = [("stable", stable), ("canary", canary)].map(backend).into();
-        let rules = vec![RouteRule { matches: Vec::new(), backend_refs }];
+        let rules = vec![RouteRule { backend_refs, ..RouteRule::default() }];
         let route = HttpRoute { spec: HttpRouteSpec { rules }, ..HttpRoute::default() };
         self.plan.route = Known::Route(Box::new(route));
         self.publish();
@@ -168,4 +169,37 @@ fn a_backend_that_comes_later_is_told_who_is_ready_and_that_the_router_drains() 
     rig.plan.backends[1].no = BackendNo(3);
     rig.publish();
     assert_eq!(rig.ask(2), Err(503));
+}
+
+#[test]
+fn a_request_has_the_time_that_its_route_and_its_client_give_it() {
+    let s = Duration::from_secs;
+    for (route, client, deadline) in [
+        (Some(s(5)), None, 5),
+        (Some(s(5)), Some(s(3)), 3),
+        (Some(s(5)), Some(s(9)), 5),
+        (None, None, 600),
+    ] {
+        let mut rig = Rig::new();
+        rig.routed.make =
+            Box::new(|_| Box::new(Dispatcher::new(RoundRobin::default(), Rules::default())));
+        rig.set_weights(1, 0);
+        let Known::Route(known) = &mut rig.plan.route else { panic!("no route") };
+        known.spec.rules[0].timeouts.request = route;
+        rig.publish();
+        rig.ready(&[10]);
+        let about = Arrival { head: HEAD, patience: client, ..Arrival::new(0) };
+        let mut at = |event, now| {
+            let mut orders = Orders::default();
+            rig.routed.on(RequestKey(0), &about, event, now, &mut orders);
+            orders.actions
+        };
+        at(Event::Arrived, NOW);
+        let attempt = Attempt(0);
+        at(Event::Head { attempt, status: 200, retry_after: None }, NOW);
+        at(Event::FirstByte { attempt }, NOW);
+        let over = Action::CutOff(Reason::Deadline);
+        assert!(!at(Event::Due, s(deadline - 1)).contains(&over), "{route:?} {client:?}");
+        assert!(at(Event::Due, s(deadline)).contains(&over), "{route:?} {client:?}");
+    }
 }

@@ -109,17 +109,22 @@ impl Router {
 
     /// The status of a completion.
     pub fn ask(&self, body: &str, version: Option<&str>) -> u16 {
-        ask(&self.url, body, version).unwrap()
+        self.ask_with(body, version.map(|version| ("x-llm-version", version)))
+    }
+
+    /// The same, with a field.
+    pub fn ask_with(&self, body: &str, field: Option<(&str, &str)>) -> u16 {
+        ask(&self.url, body, field).unwrap()
     }
 }
 
 /// The status of a completion, once its body is read.
-pub fn ask(url: &str, body: &str, version: Option<&str>) -> Result<u16, ureq::Error> {
+pub fn ask(url: &str, body: &str, field: Option<(&str, &str)>) -> Result<u16, ureq::Error> {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut request = agent.post(format!("{url}/v1/completions"));
-    if let Some(version) = version {
-        request = request.header("x-llm-version", version);
+    if let Some((name, value)) = field {
+        request = request.header(name, value);
     }
     let answer = request.send(body)?;
     let status = answer.status().as_u16();
