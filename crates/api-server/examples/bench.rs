@@ -12,7 +12,6 @@ use futures_util::{StreamExt, TryStreamExt};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::Api;
 use kube::api::{PostParams, WatchParams};
-use kube::config::AuthInfo;
 use object_store::{Store, System, bootstrap};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -29,7 +28,6 @@ const EVENTS: usize = 300;
 const TOKEN: &str = "bench";
 
 fn main() -> Outcome<()> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir()?;
     let store = Store::open(&folder.path().join("objects.redb"), System)?;
     let certificates = Certificates::generate(&[])?;
@@ -46,25 +44,24 @@ fn main() -> Outcome<()> {
             Ok(api_server::serve(listener, store, config, Arc::new(NoNodes), never).await?)
         })
     });
-    let mut client = kube::Config::new(format!("https://{address}").parse()?);
-    client.root_cert = Some(vec![pem::parse(&certificates.authority)?.into_contents()]);
-    client.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
+    let server = format!("https://{address}").parse()?;
+    let client = kube_connect::by_token(server, &certificates.authority, TOKEN)?;
     let runtime = tokio::runtime::Runtime::new()?;
     runtime.block_on(measure(client))
 }
 
 async fn measure(config: kube::Config) -> Outcome<()> {
-    let maps: Api<ConfigMap> = Api::default_namespaced(kube::Client::try_from(config.clone())?);
+    let maps: Api<ConfigMap> = Api::default_namespaced(kube_connect::client(config.clone())?);
     maps.create(&PostParams::default(), &named("first")).await?;
     let mut reads = JoinSet::new();
     for _ in 0..CLIENTS {
-        let maps: Api<ConfigMap> = Api::default_namespaced(kube::Client::try_from(config.clone())?);
+        let maps: Api<ConfigMap> = Api::default_namespaced(kube_connect::client(config.clone())?);
         reads.spawn(async move { count(|_| maps.get("first")).await });
     }
     println!("reads/s   {:.0}", rate(reads).await?);
     let mut writes = JoinSet::new();
     for client in 0..CLIENTS {
-        let maps: Api<ConfigMap> = Api::default_namespaced(kube::Client::try_from(config.clone())?);
+        let maps: Api<ConfigMap> = Api::default_namespaced(kube_connect::client(config.clone())?);
         writes.spawn(async move {
             count(|index| {
                 let maps = maps.clone();

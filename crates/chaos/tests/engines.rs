@@ -10,7 +10,6 @@ use std::sync::Arc;
 use chaos::experiment::{self, Cheat, Event, Experiment, Options, Report, Stage, Verdict};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use testbed::{Cluster, Manifests};
@@ -37,11 +36,9 @@ impl Engines {
 
     async fn client(&self) -> Client {
         let root = std::env::var("LAB_ROOT").unwrap();
-        let file =
-            Kubeconfig::read_from(format!("{root}/.lab/cluster/embedded/kubeconfig")).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
-        Client::try_from(config).unwrap()
+        let file = format!("{root}/.lab/cluster/embedded/kubeconfig");
+        let config = kube_connect::config(Some(file.as_ref()), None).await.unwrap();
+        kube_connect::client(config).unwrap()
     }
 
     fn options(&self, progress: impl Fn(&Event) + Send + Sync + 'static) -> Options {

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::Client;
 
 use crate::ClusterError;
 
@@ -20,17 +19,10 @@ impl Access {
     /// A client of the cluster.
     ///
     /// # Errors
-    /// [`ClusterError::Kubeconfig`] if the file cannot be used.
+    /// [`ClusterError::Connect`] if the file cannot be used.
     pub async fn client(&self) -> Result<Client, ClusterError> {
-        // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let kubeconfig = match &self.kubeconfig {
-            Some(path) => Kubeconfig::read_from(path)?,
-            None => Kubeconfig::read()?,
-        };
-        let options = KubeConfigOptions { context: self.context.clone(), ..Default::default() };
-        let config = Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        Ok(Client::try_from(config)?)
+        let (file, context) = (self.kubeconfig.as_deref(), self.context.as_deref());
+        Ok(kube_connect::client(kube_connect::config(file, context).await?)?)
     }
 
     /// What a shell needs so that `kubectl` talks to this cluster; none if it does so already.

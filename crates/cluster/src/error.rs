@@ -78,6 +78,9 @@ pub enum ClusterError {
     /// No kubeconfig can be read.
     #[error("your kubeconfig cannot be read: {0}")]
     Kubeconfig(#[from] kube::config::KubeconfigError),
+    /// No client can be had.
+    #[error(transparent)]
+    Connect(#[from] kube_connect::ConnectError),
     /// The cluster does not answer.
     #[error("the cluster does not answer: {0}")]
     Unreachable(#[from] kube::Error),

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde_json::Value;
 
@@ -13,15 +12,9 @@ use crate::wire::Wire;
 /// Why there is no client.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The kubeconfig cannot be read.
-    #[error("no kubeconfig: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// Nothing in it can be used.
-    #[error("no cluster is named: {0}")]
-    Infer(#[from] kube::config::InferConfigError),
-    /// No client can be built from it.
-    #[error("the kubeconfig cannot be used: {0}")]
-    Client(#[from] kube::Error),
+    /// No cluster is named.
+    #[error(transparent)]
+    Config(#[from] kube_connect::ConnectError),
     /// The cluster does not answer.
     #[error("the cluster does not answer: {0}")]
     Silent(#[from] Unmet),
@@ -32,15 +25,7 @@ pub enum ConnectError {
 /// # Errors
 /// [`ConnectError`] when there is none, or it is broken.
 pub async fn config(path: Option<&Path>) -> Result<Config, ConnectError> {
-    // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut config = match path {
-        Some(path) => {
-            let options = KubeConfigOptions::default();
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &options).await?
-        }
-        None => Config::infer().await?,
-    };
+    let mut config = kube_connect::config(path, None).await?;
     // A client that tries again hides the very answers that behaviours ask for.
     config.default_retry = false;
     Ok(config)
@@ -51,7 +36,7 @@ pub async fn config(path: Option<&Path>) -> Result<Config, ConnectError> {
 pub fn bearer(mut config: Config, token: &str) -> Option<Client> {
     let token = serde_json::json!({"token": token});
     config.auth_info = serde_json::from_value(token).ok()?;
-    Client::try_from(config).ok()
+    kube_connect::client(config).ok()
 }
 
 /// The server's version: `v1.34.3`.

@@ -81,7 +81,7 @@ async fn run_suite(args: SuiteArgs, stop: watch::Receiver<bool>) -> anyhow::Resu
         return Ok(0);
     }
     let config = connect::config(args.kubeconfig.as_deref()).await?;
-    let client = kube::Client::try_from(config.clone())?;
+    let client = kube_connect::client(config.clone())?;
     let server = connect::server_version(&client).await?;
     let home = tempfile::tempdir()?;
     let kubectl = match args.kubectl {

@@ -31,7 +31,7 @@ pub(crate) async fn run(
         return Ok(tell(conformance::up::run(&path, &command).await));
     }
     let config = connect::config(args.kubeconfig.as_deref()).await?;
-    let client = kube::Client::try_from(config.clone())?;
+    let client = kube_connect::client(config.clone())?;
     let server = connect::server_version(&client).await?;
     let settings = Arc::new(Settings {
         run: uuid::Uuid::new_v4().simple().to_string()[..8].to_owned(),

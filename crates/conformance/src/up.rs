@@ -55,7 +55,7 @@ fn start(program: &str, args: &[String]) -> Met<Child> {
 /// Whether there is a kubeconfig, and somebody behind it who says who he is.
 async fn answers(kubeconfig: &Path) -> bool {
     let Ok(config) = connect::config(Some(kubeconfig)).await else { return false };
-    let Ok(client) = kube::Client::try_from(config) else { return false };
+    let Ok(client) = kube_connect::client(config) else { return false };
     client.apiserver_version().await.is_ok()
 }
 

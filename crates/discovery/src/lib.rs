@@ -31,4 +31,4 @@ pub use object::Known;
 pub use route::{ReadRoute, ServicePorts, read_route, watch_pool, watch_route, watch_service};
 pub use slice::{Conditions, Family, Slice, SliceEndpoint, SlicePort};
 #[cfg(feature = "watch")]
-pub use watch::{Source, WatchError, client, watch};
+pub use watch::{Source, client, watch};

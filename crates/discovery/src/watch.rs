@@ -6,9 +6,8 @@ use std::pin::pin;
 use futures_util::{Stream, StreamExt};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::runtime::{WatchStreamExt, watcher};
-use kube::{Api, Client, Config, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::{Conditions, Event, Family, Slice, SliceEndpoint, SlicePort};
@@ -46,35 +45,14 @@ pub enum Source {
     },
 }
 
-/// Why nothing is watched.
-#[derive(Debug, thiserror::Error)]
-pub enum WatchError {
-    /// The kubeconfig cannot be read.
-    #[error("no kubeconfig: {0}")]
-    Kubeconfig(#[from] kube::config::KubeconfigError),
-    /// Neither a kubeconfig nor a pod's own account is there.
-    #[error("no cluster is named: {0}")]
-    Infer(#[from] kube::config::InferConfigError),
-    /// No client can be built.
-    #[error("the cluster cannot be reached: {0}")]
-    Client(#[from] kube::Error),
-}
-
 /// A client of the cluster that a kubeconfig names, or, without one, of the cluster around.
 ///
 /// # Errors
-/// [`WatchError`].
-pub async fn client(kubeconfig: Option<&std::path::Path>) -> Result<Client, WatchError> {
-    // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = match kubeconfig {
-        Some(path) => {
-            let file = Kubeconfig::read_from(path)?;
-            Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?
-        }
-        None => Config::infer().await?,
-    };
-    Ok(Client::try_from(config)?)
+/// [`kube_connect::ConnectError`].
+pub async fn client(
+    kubeconfig: Option<&std::path::Path>,
+) -> Result<Client, kube_connect::ConnectError> {
+    kube_connect::client(kube_connect::config(kubeconfig, None).await?)
 }
 
 /// Starts to watch; ends when nobody reads any more. Needs a runtime, and the right to list and watch.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use api_server::{Certificates, MetricsProvider};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use node_agent::NodeAgent;
 use object_store::{Store, System, WriteOptions};
 use tokio::net::TcpListener;
@@ -205,12 +204,8 @@ fn define_faults(store: &Store) -> Result<()> {
 
 /// A client of this very cluster: what executes faults is plain client code.
 async fn client(folder: &Folder) -> Result<kube::Client> {
-    // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let kubeconfig = Kubeconfig::read_from(folder.join("kubeconfig"))?;
-    let options = KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-    Ok(kube::Client::try_from(config)?)
+    let config = kube_connect::config(Some(&folder.join("kubeconfig")), None).await?;
+    Ok(kube_connect::client(config)?)
 }
 
 fn controllers_config(

@@ -11,7 +11,6 @@ pub mod host;
 use std::sync::Arc;
 
 use api_server::{Certificates, Config, NoNodes, NodeProxy};
-use kube::config::AuthInfo;
 use object_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -54,13 +53,10 @@ impl Running {
 
     /// A client with the token.
     pub fn client(&self) -> kube::Client {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let uri = format!("https://{}", self.address).parse().unwrap();
-        let mut config = kube::Config::new(uri);
-        let authority = pem::parse(&self.certificates.authority).unwrap();
-        config.root_cert = Some(vec![authority.into_contents()]);
-        config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
-        kube::Client::try_from(config).unwrap()
+        let server = format!("https://{}", self.address).parse().unwrap();
+        let authority = &self.certificates.authority;
+        let config = kube_connect::by_token(server, authority, TOKEN).unwrap();
+        kube_connect::client(config).unwrap()
     }
 
     /// Stores a pod that runs on a node.

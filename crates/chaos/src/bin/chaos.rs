@@ -10,8 +10,7 @@ use chaos::experiment::{self, Event, Experiment, Options, Verdict};
 use clap::{Parser, Subcommand};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config, ResourceExt};
+use kube::{Client, ResourceExt};
 
 /// How long `clear` waits for each fault to be undone.
 const CLEAR_PATIENCE: Duration = Duration::from_secs(60);
@@ -222,24 +221,15 @@ async fn apply(client: Client, out: &mut impl Write) -> Result<()> {
 }
 
 async fn connect(args: &Args) -> Result<(Client, Options)> {
-    // Both of rustls' providers can be in the tree; the second call says so, and that is all right.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let wanted =
-        KubeConfigOptions { context: args.context.clone(), ..KubeConfigOptions::default() };
     if let (Some(on), None, None) = (&args.on, &args.kubeconfig, &args.context) {
         anyhow::bail!(
             "`cargo xtask fault --on {on}` knows where that is; this program alone does not"
         );
     }
-    let config = match (&args.kubeconfig, &args.context) {
-        (Some(path), _) => {
-            Config::from_custom_kubeconfig(Kubeconfig::read_from(path)?, &wanted).await?
-        }
-        (None, Some(_)) => Config::from_kubeconfig(&wanted).await?,
-        (None, None) => Config::infer().await.context(
+    let config =
+        kube_connect::config(args.kubeconfig.as_deref(), args.context.as_deref()).await.context(
             "no cluster: `cargo xtask cluster up` brings one up, or set KUBECONFIG to one of yours",
-        )?,
-    };
+        )?;
     // Standard output may be somebody's JSON.
     match (&args.on, &args.context) {
         (Some(on), _) => eprintln!("on {on}"),
@@ -253,7 +243,7 @@ async fn connect(args: &Args) -> Result<(Client, Options)> {
             println!("{:>7.1} s  {}", event.at_ms as f64 / 1e3, event.text);
         }
     };
-    Ok((Client::try_from(config)?, Options { namespace, progress: Box::new(progress) }))
+    Ok((kube_connect::client(config)?, Options { namespace, progress: Box::new(progress) }))
 }
 
 /// Ready when somebody wants the program to end: Ctrl-C, or SIGTERM.

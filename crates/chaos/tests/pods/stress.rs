@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use kube::api::{Api, ApiResource, DynamicObject};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde_json::json;
 
 use crate::place::{LIMIT, Place, only};
@@ -13,11 +12,9 @@ fn usage(place: &Place, pod: &str) -> Option<(f64, f64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let found = runtime.block_on(async {
         let root = std::env::var("LAB_ROOT").unwrap();
-        let file =
-            Kubeconfig::read_from(format!("{root}/.lab/cluster/embedded/kubeconfig")).unwrap();
-        let options = KubeConfigOptions::default();
-        let config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
-        let client = kube::Client::try_from(config).unwrap();
+        let file = format!("{root}/.lab/cluster/embedded/kubeconfig");
+        let config = kube_connect::config(Some(file.as_ref()), None).await.unwrap();
+        let client = kube_connect::client(config).unwrap();
         let resource = ApiResource {
             group: "metrics.k8s.io".into(),
             version: "v1beta1".into(),

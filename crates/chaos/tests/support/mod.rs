@@ -19,7 +19,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::config::{AuthInfo, KubeConfigOptions, Kubeconfig};
 use kube::{Client, ResourceExt};
 use object_store::Store;
 use serde::de::DeserializeOwned;
@@ -78,13 +77,10 @@ pub struct Cluster {
 impl Cluster {
     /// One where the controller runs.
     pub async fn start() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let client = match std::env::var("CHAOS_TEST_KUBECONFIG") {
             Ok(path) => {
-                let file = Kubeconfig::read_from(path).unwrap();
-                let options = KubeConfigOptions::default();
-                let config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
-                Client::try_from(config).unwrap()
+                let config = kube_connect::config(Some(path.as_ref()), None).await.unwrap();
+                kube_connect::client(config).unwrap()
             }
             Err(_) => embedded().await,
         };
@@ -163,11 +159,9 @@ async fn embedded() -> Client {
     let server = Config::new(TOKEN, certificates.clone());
     let forever = std::future::pending();
     tokio::spawn(api_server::serve(listener, store, server, Arc::new(NoNodes), forever));
-    let mut config = kube::Config::new(format!("https://{address}").parse().unwrap());
-    let authority = pem::parse(&certificates.authority).unwrap();
-    config.root_cert = Some(vec![authority.into_contents()]);
-    config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
-    Client::try_from(config).unwrap()
+    let server = format!("https://{address}").parse().unwrap();
+    let config = kube_connect::by_token(server, &certificates.authority, TOKEN).unwrap();
+    kube_connect::client(config).unwrap()
 }
 
 /// Makes the kinds known, and waits until they are.

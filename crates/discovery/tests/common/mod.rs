@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use api_server::{Certificates, NoNodes};
 use kube::Client;
-use kube::config::AuthInfo;
 use object_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -63,12 +62,9 @@ impl Server {
     }
 
     pub fn client(&self) -> Client {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let uri = format!("https://{}", self.address).parse().unwrap();
-        let mut config = kube::Config::new(uri);
-        let authority = pem::parse(&self.certificates.authority).unwrap();
-        config.root_cert = Some(vec![authority.into_contents()]);
-        config.auth_info = AuthInfo { token: Some(TOKEN.to_owned().into()), ..AuthInfo::default() };
-        Client::try_from(config).unwrap()
+        let server = format!("https://{}", self.address).parse().unwrap();
+        let authority = &self.certificates.authority;
+        let config = kube_connect::by_token(server, authority, TOKEN).unwrap();
+        kube_connect::client(config).unwrap()
     }
 }
