@@ -3,10 +3,12 @@
 pub(crate) mod container;
 pub(crate) mod environment;
 pub(crate) mod fields;
+mod grpc;
 mod hooks;
 mod launch;
 pub(crate) mod plan;
 mod probe;
 mod status;
+mod tls;
 mod volumes;
 pub(crate) mod worker;

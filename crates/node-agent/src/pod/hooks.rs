@@ -6,21 +6,23 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::{HTTPGetAction, LifecycleHandler};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use tokio::net::TcpStream;
 
+use super::tls;
 use crate::net::PodAddress;
 use crate::sandbox::Sandbox;
 use crate::supervisor::order::Spec;
 
 /// Bytes that are kept of what a call answers (kubelet: 10 KiB).
-const ANSWER: usize = 10 << 10;
+pub(super) const ANSWER: usize = 10 << 10;
 
 /// What a call into a container needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Call {
     pub(crate) sandbox: Option<Sandbox>,
     pub(crate) env: Arc<Vec<(String, String)>>,
@@ -98,13 +100,15 @@ impl Call {
 
     /// Gets a page; a status from 200 to 399 is success.
     pub(crate) async fn http(&self, get: &HTTPGetAction) -> Result<(), Failure> {
-        if get.scheme.as_deref().is_some_and(|scheme| scheme != "HTTP") {
-            return Err("the embedded cluster has no HTTPS probes".to_owned().into());
-        }
+        let scheme = match get.scheme.as_deref().unwrap_or("") {
+            "" | "HTTP" => "http",
+            "HTTPS" => "https",
+            other => return Err(format!("unknown scheme {other:?}: HTTP or HTTPS").into()),
+        };
         let to = self.reach(get.host.as_deref(), &get.port)?;
         let path = get.path.as_deref().unwrap_or("/");
         let path = if path.starts_with('/') { path.to_owned() } else { format!("/{path}") };
-        let url = format!("http://{to}{path}");
+        let url = format!("{scheme}://{to}{path}");
         let prefix = format!("Get {url:?}: ");
         let stream = self.connect(to, &prefix).await?;
         let failed = |error: &dyn std::fmt::Display| Failure {
@@ -126,36 +130,17 @@ impl Call {
             request = request.header(&header.name, &header.value);
         }
         let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|error| failed(&error))?;
-        let io = TokioIo::new(stream);
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(io).await.map_err(|error| failed(&error))?;
-        // Ends with this call, as the connection is not spawned.
-        let exchange = async {
-            let answer = sender.send_request(request).await?;
-            let status = answer.status();
-            let body = Limited::new(answer.into_body(), ANSWER).collect().await;
-            let text = body.map(|body| body.to_bytes()).unwrap_or_default();
-            Ok::<_, hyper::Error>((status, text))
-        };
-        let mut exchange = pin!(exchange);
-        let answer = tokio::select! {
-            answer = &mut exchange => answer,
-            // Its end may be seen before what came with it.
-            ended = connection => match ended {
-                Ok(()) => exchange.await,
-                Err(error) => Err(error),
-            },
-        };
-        match answer {
-            Ok((status, _)) if (200..400).contains(&status.as_u16()) => Ok(()),
-            Ok((status, _)) => {
-                Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()).into())
-            }
-            Err(error) => Err(Failure { not_listening: !error.is_parse(), ..failed(&error) }),
+        if scheme == "http" {
+            return exchange(TokioIo::new(stream), request, &prefix).await;
         }
+        let stream = tls::connect(stream, to).await.map_err(|error| Failure {
+            // The pod's relay takes a connection that nobody behind it does; then it closes it.
+            not_listening: error.kind() != std::io::ErrorKind::InvalidData,
+            ..failed(&error)
+        })?;
+        exchange(TokioIo::new(stream), request, &prefix).await
     }
-
-    async fn connect(&self, to: SocketAddr, prefix: &str) -> Result<TcpStream, Failure> {
+    pub(super) async fn connect(&self, to: SocketAddr, prefix: &str) -> Result<TcpStream, Failure> {
         TcpStream::connect(to).await.map_err(|error| {
             let words = match error.kind() {
                 std::io::ErrorKind::ConnectionRefused => "connect: connection refused".to_owned(),
@@ -167,7 +152,11 @@ impl Call {
     }
 
     /// Where a port of the container is reached: through the pod's relay if the port is declared.
-    fn reach(&self, host: Option<&str>, port: &IntOrString) -> Result<SocketAddr, Failure> {
+    pub(super) fn reach(
+        &self,
+        host: Option<&str>,
+        port: &IntOrString,
+    ) -> Result<SocketAddr, Failure> {
         let number = match port {
             IntOrString::Int(number) => Some(*number),
             IntOrString::String(name) => self
@@ -188,5 +177,46 @@ impl Call {
         let is_declared = self.ports.iter().any(|(_, declared)| *declared == i32::from(port));
         let host = address.map(|one| if is_declared { one.advertised } else { one.bind });
         Ok((host.unwrap_or(Ipv4Addr::LOCALHOST), port).into())
+    }
+}
+
+/// One request and its answer on a connection of their own.
+async fn exchange<S>(
+    io: S,
+    request: http::Request<Empty<bytes::Bytes>>,
+    prefix: &str,
+) -> Result<(), Failure>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin,
+{
+    let failed = |error: hyper::Error| Failure {
+        message: format!("{prefix}{error}"),
+        not_listening: !error.is_parse(),
+    };
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(io).await.map_err(failed)?;
+    // Ends with this call, as the connection is not spawned.
+    let exchange = async {
+        let answer = sender.send_request(request).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), ANSWER).collect().await;
+        let text = body.map(|body| body.to_bytes()).unwrap_or_default();
+        Ok::<_, hyper::Error>((status, text))
+    };
+    let mut exchange = pin!(exchange);
+    let answer = tokio::select! {
+        answer = &mut exchange => answer,
+        // Its end may be seen before what came with it.
+        ended = connection => match ended {
+            Ok(()) => exchange.await,
+            Err(error) => exchange.now_or_never().unwrap_or(Err(error)),
+        },
+    };
+    match answer {
+        Ok((status, _)) if (200..400).contains(&status.as_u16()) => Ok(()),
+        Ok((status, _)) => {
+            Err(format!("HTTP probe failed with statuscode: {}", status.as_u16()).into())
+        }
+        Err(error) => Err(failed(error)),
     }
 }

@@ -147,8 +147,8 @@ async fn attempt(probe: &Probe, call: &Call, limit: Duration) -> Result<(), Fail
             call.tcp(socket.host.as_deref(), &socket.port).await
         } else if let Some(exec) = &probe.exec {
             call.exec(exec.command.as_deref().unwrap_or(&[])).await
-        } else if probe.grpc.is_some() {
-            Err("the embedded cluster does not support gRPC probes".to_owned().into())
+        } else if let Some(grpc) = &probe.grpc {
+            call.grpc(grpc).await
         } else {
             Err("the probe says nothing that can be done".to_owned().into())
         }
@@ -156,6 +156,9 @@ async fn attempt(probe: &Probe, call: &Call, limit: Duration) -> Result<(), Fail
     match tokio::time::timeout(limit, work).await {
         Ok(result) => result,
         Err(_) if probe.exec.is_some() => Err(format!("command timed out after {limit:?}").into()),
+        Err(_) if probe.grpc.is_some() => {
+            Err(format!("timeout: health rpc did not complete within {limit:?}").into())
+        }
         Err(_) => Err("context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
             .to_owned()
             .into()),
