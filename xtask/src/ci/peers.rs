@@ -37,7 +37,9 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     // Its router and two engines, under a collector and a Prometheus that scrapes them; and with a catalogue.
     let mut command = bench.cargo(["test"]);
     command.args(bench.tested("sol02-routing", &["--features", "live"]));
-    command.args(["--test", "observed", "--test", "http_route", "--test", "capability"]);
+    for test in ["observed", "http_route", "services", "capability"] {
+        command.args(["--test", test]);
+    }
     command.args(["--", "--ignored", "peer_"]);
     ok(bench, command)
 }
