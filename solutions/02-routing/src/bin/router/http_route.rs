@@ -126,6 +126,9 @@ impl Following {
         mut route: watch::Receiver<discovery::Known<ReadRoute>>,
         mut news: mpsc::Receiver<(BackendNo, News)>,
     ) {
+        let late = tokio::time::sleep(WARM);
+        tokio::pin!(late);
+        let mut is_late = false;
         loop {
             let waits = self.next.is_some() || self.backends.iter().any(|each| each.left.is_some());
             tokio::select! {
@@ -141,6 +144,17 @@ impl Following {
                         each.backend.missing = news == News::Missing;
                         each.news = Some(news);
                     }
+                }
+                () = &mut late, if !is_late => {
+                    is_late = true;
+                    if self.current == Known::Unknown && self.next.is_none() {
+                        eprintln!(
+                            "route {}: nothing is known of it after {WARM:?}, and every request gets 503; is HTTPRoute defined on this \
+                             cluster, and may this account list and watch httproutes?",
+                            self.name
+                        );
+                    }
+                    continue;
                 }
                 () = tokio::time::sleep(TICK), if waits => {
                     if !self.settle() {
@@ -218,6 +232,9 @@ impl Following {
         let changed = promoted.is_some();
         if let Some((route, _)) = promoted {
             eprintln!("route {}: {}", self.name, said(&route));
+            for target in targets(&route).iter().filter(|target| !is_warm(target)) {
+                eprintln!("route {}: {} is not known yet, or not well", self.name, target.label());
+            }
             self.current = Known::Route(Box::new(route));
         }
         let mut wanted = Vec::new();
