@@ -38,8 +38,8 @@ use crate::shadow::Copying;
 
 Serves /v1/* and what else clients may ask of a model server, /health, /ready and /metrics. Clients may say who they are
 (x-gateway-inference-fairness-id), which conversation it is (x-session-id), and how long they want to wait
-(x-request-timeout-ms). With a catalogue also which tier they want (x-llm-tier) and what it may cost (x-llm-max-cost). With a canary its steps and its end are on standard error, and on /metrics as llm_router_canary_*.
-SIGTERM drains."
+(x-request-timeout-ms); with a catalogue also which tier they want (x-llm-tier) and what it may cost (x-llm-max-cost). With a
+canary its steps and its end are on standard error, and on /metrics as llm_router_canary_*. SIGTERM drains."
 )]
 pub(crate) struct Args {
     /// Model servers, separated by commas
