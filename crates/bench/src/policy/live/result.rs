@@ -11,7 +11,7 @@ use crate::{BenchError, Machine};
 /// What came out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LiveResult {
-    /// [`SCHEMA`].
+    /// [`crate::SCHEMA`].
     pub schema: u64,
     /// The day, UTC.
     pub date: String,
