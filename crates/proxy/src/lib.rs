@@ -7,11 +7,13 @@
 
 mod answer;
 mod attempt;
+mod cache_report;
 mod caller;
 mod chunked;
 mod client;
 mod forward;
 mod hop;
+mod kv_listening;
 mod limits;
 mod members;
 mod message;
@@ -33,6 +35,7 @@ use std::io;
 use std::net::SocketAddr;
 
 pub use caller::{NoNetwork, TrustedProxies};
+pub use kv_listening::KvListening;
 pub use limits::Limits;
 pub use members::{Member, Membership};
 pub use request::{SESSION_HEADER, TENANT_HEADER, TIMEOUT_HEADER, VERSION_HEADER};

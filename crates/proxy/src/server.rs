@@ -10,10 +10,11 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::ProxyError;
 use crate::caller::{Caller, TrustedProxies};
+use crate::kv_listening::{KvListening, hear_members};
 use crate::limits::{Limits, MAX_IDLE_TIME};
 use crate::members::{Member, Membership};
 use crate::pool::Pool;
@@ -48,6 +49,8 @@ pub struct Settings {
     pub tracing: Option<Tracing>,
     /// Who gets copies of requests; `None`: nobody.
     pub shadowing: Option<Shadowing>,
+    /// Whether endpoints are heard that tell of their KV caches, and how.
+    pub kv_events: Option<KvListening>,
     /// Who may say where a request came from, besides the socket.
     pub trusted_proxies: Vec<TrustedProxies>,
 }
@@ -65,6 +68,7 @@ impl Settings {
             drain_timeout: Duration::from_secs(30),
             tracing: None,
             shadowing: None,
+            kv_events: None,
             trusted_proxies: Vec::new(),
         }
     }
@@ -140,6 +144,9 @@ impl Router {
             self.members.subscribe(),
             self.settings.watching.clone(),
         ));
+        let listener = self.settings.kv_events.clone().map(|listening| {
+            tokio::spawn(hear_members(self.shared.clone(), self.members.subscribe(), listening))
+        });
         let thread = Thread::new(&self.shared, &permits, &stopped, &ended, &trusted);
         let mut serving = std::pin::pin!(thread.serve(first));
         tokio::select! {
@@ -164,6 +171,7 @@ impl Router {
         .await;
         self.shared.refuse();
         watcher.abort();
+        listener.iter().for_each(JoinHandle::abort);
         if let Some(traces) = &self.shared.traces {
             traces.flush();
         }

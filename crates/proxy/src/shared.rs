@@ -8,10 +8,13 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use hashbrown::HashMap;
 use otlp::Exporter;
-use routing::{Arrival, Counts, Dispatch, EndpointId, Event, Model, Orders, RequestKey, Scrape};
+use routing::{
+    Arrival, Counts, Dispatch, EndpointId, Event, KvEvent, Model, Orders, RequestKey, Scrape,
+};
 use slab::Slab;
 use smallvec::SmallVec;
 
+use crate::cache_report::CacheReport;
 use crate::limits::Limits;
 use crate::members::Member;
 use crate::metrics::Metrics;
@@ -38,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) traces: Option<Exporter<Routed>>,
     /// `None` where nothing is copied.
     pub(crate) shadow: Option<Shadow>,
+    /// What endpoints told of their KV caches. Held for a moment: a std Mutex. `None` before anybody listens.
+    caches: Mutex<Option<CacheReport>>,
 }
 
 struct Core {
@@ -74,6 +79,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             traces,
             shadow,
+            caches: Mutex::new(None),
         }
     }
 
@@ -195,6 +201,21 @@ impl Shared {
         self.core().dispatch.set_adapters(endpoint, adapters);
     }
 
+    /// Tells what an endpoint told of its KV cache, as long as it is a member.
+    pub(crate) fn kv_event(&self, endpoint: EndpointId, event: &KvEvent) {
+        let mut core = self.core();
+        // Asked behind the core's lock: whoever is forgotten is no member before, so nothing is remembered after that.
+        if self.endpoint(endpoint).is_some() {
+            core.dispatch.kv_event(endpoint, event);
+        }
+    }
+
+    /// Changes what is reported of KV caches.
+    pub(crate) fn with_caches<R>(&self, change: impl FnOnce(&mut CacheReport) -> R) -> R {
+        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        change(caches.get_or_insert_default())
+    }
+
     /// The models that clients can reach; `None` where only the endpoints know.
     pub(crate) fn models(&self) -> Option<Vec<Model>> {
         self.core().dispatch.models(self.now())
@@ -208,6 +229,10 @@ impl Shared {
     pub(crate) fn write_metrics(&self, page: &mut String) {
         self.core().dispatch.write_metrics(page);
         self.shadow.iter().for_each(|shadow| page.push_str(&shadow.family().to_string()));
+        let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in caches.iter().flat_map(CacheReport::families) {
+            page.push_str(&family.to_string());
+        }
     }
 
     /// Takes no more requests, and says so to whoever asks for readiness.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::{
-    Action, Arrival, Attempt, Counts, Dispatch, EndpointId, EndpointView, Event, Orders, Policy,
-    Reason, Refusal, RequestKey, Scrape,
+    Action, Arrival, Attempt, Counts, Dispatch, EndpointId, EndpointView, Event, KvEvent, Orders,
+    Policy, Reason, Refusal, RequestKey, Scrape,
 };
 
 /// Sends each request to whom the policy says, once, and passes on what comes. No queue, no second try, no deadline, and no
@@ -101,6 +101,10 @@ impl<P: Policy> Dispatch for Direct<P> {
         if let Some(view) = self.views.iter_mut().find(|view| view.id == endpoint) {
             view.scrape = Some(scrape);
         }
+    }
+
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        self.policy.kv_event(endpoint, event);
     }
 
     fn drain(&mut self) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use protocol::openai::Problem;
 
-use crate::{Action, Arrival, EndpointId, Event, Model, RequestKey, Scrape, Terms};
+use crate::{Action, Arrival, EndpointId, Event, KvEvent, Model, RequestKey, Scrape, Terms};
 
 /// All that a router decides.
 ///
@@ -42,6 +42,11 @@ pub trait Dispatch: Send {
     /// Adapters that an endpoint says it has in its memory.
     fn set_adapters(&mut self, endpoint: EndpointId, adapters: Vec<String>) {
         let _ = (endpoint, adapters);
+    }
+
+    /// What an endpoint tells of its KV cache. Not of one that is gone for good.
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        let _ = (endpoint, event);
     }
 
     /// Take no new requests; end those that wait as usual.

@@ -105,6 +105,10 @@ impl Policy for PrefixAware {
     }
 
     fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        // Of who holds nothing there is nothing to remember, and others' place is not taken for it.
+        if *event == KvEvent::Cleared {
+            return self.forget(endpoint);
+        }
         if self.told.len() >= MAX_ENDPOINTS && !self.told.contains_key(&endpoint) {
             self.told.pop_first();
         }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use protocol::exposition::{MetricFamily, MetricKind};
 use routing::{
-    Action, Arrival, Attempt, Counts, Dispatch, EndpointId, Event, Orders, Reason, Refusal,
-    RequestKey, Scrape,
+    Action, Arrival, Attempt, Counts, Dispatch, EndpointId, Event, KvEvent, Orders, Reason,
+    Refusal, RequestKey, Scrape,
 };
 
 use crate::route_plan::{Backend, BackendNo, Plan, Planned};
@@ -230,6 +230,10 @@ impl Dispatch for Routed {
 
     fn set_scrape(&mut self, endpoint: EndpointId, scrape: Scrape) {
         self.parts.iter_mut().for_each(|part| part.dispatch.set_scrape(endpoint, scrape));
+    }
+
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        self.parts.iter_mut().for_each(|part| part.dispatch.kv_event(endpoint, event));
     }
 
     fn drain(&mut self) {

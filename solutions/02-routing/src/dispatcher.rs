@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use routing::{
-    Action, Arrival, Counts, Dispatch, EndpointId, Event, Model, Orders, Policy, Reason, Refusal,
-    RequestKey, Scrape,
+    Action, Arrival, Counts, Dispatch, EndpointId, Event, KvEvent, Model, Orders, Policy, Reason,
+    Refusal, RequestKey, Scrape,
 };
 
 use crate::around::{Around, Tally, has_not_begun, refuse};
@@ -386,6 +386,10 @@ impl<P: Policy> Dispatch for Dispatcher<P> {
 
     fn set_adapters(&mut self, endpoint: EndpointId, adapters: Vec<String>) {
         self.fleet.set_adapters(endpoint, adapters);
+    }
+
+    fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        self.policy.kv_event(endpoint, event);
     }
 
     fn drain(&mut self) {

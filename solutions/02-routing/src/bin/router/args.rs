@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use proxy::{Limits, Member, Settings, Tracing, TrustedProxies, Watching};
+use proxy::{KvListening, Limits, Member, Settings, Tracing, TrustedProxies, Watching};
 use routing::{Direct, Dispatch, Policy};
 use sol02_routing::policies::PolicyKind;
 use sol02_routing::route_plan::{BackendNo, Planned};
@@ -31,6 +31,7 @@ use crate::shadow::Copying;
   sol02-router --endpoints ... --max-in-flight 32 --max-queue 256
   sol02-router --service default/engine --policy prefix
   sol02-router --service default/engine-stable --canary-service default/engine-canary --canary-slow 800ms
+  sol02-router --service default/engine --policy prefix --kv-events 5557
   sol02-router --http-route engine --namespace default --policy p2c
   sol02-router --catalogue catalogue.yaml --policy p2c
   sol02-router --endpoints ... --shadow http://127.0.0.1:9001 --shadow-share 5
@@ -117,6 +118,10 @@ pub(crate) struct Args {
     /// Path of an endpoint's metrics page
     #[arg(long, default_value = "/metrics")]
     metrics_path: String,
+    /// Port at which endpoints publish KV events (vLLM's --kv-events-config, ZeroMQ), each at its own address: who says that its cache is
+    /// empty, or may have said so, is not believed to hold anything
+    #[arg(long, value_name = "PORT", conflicts_with = "picker", value_parser = clap::value_parser!(u16).range(1..))]
+    kv_events: Option<u16>,
     /// Proxies before this one, as networks: their X-Forwarded-For is extended, anybody else's is replaced
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     trusted_proxies: Vec<TrustedProxies>,
@@ -188,6 +193,11 @@ impl Args {
                 .clone()
                 .map(|endpoint| Tracing { endpoint, service: self.service_name.clone() }),
             shadowing: shadow.map(|address| self.shadow.to(address)),
+            kv_events: self.kv_events.map(|port| KvListening {
+                port,
+                settings: kv_events::Settings::default(),
+                say: |line| eprintln!("{line}"),
+            }),
             trusted_proxies: self.trusted_proxies.clone(),
         })
     }
