@@ -6,19 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use routing::EndpointId;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{MissedTickBehavior, interval};
 
+use crate::looks::Looks;
 use crate::members::Member;
 use crate::shared::Shared;
 use crate::watch::{Looked, Watching, look};
-
-/// The shortest time from one round to the next: a timer cannot count nothing.
-const SHORTEST: Duration = Duration::from_millis(1);
 
 /// Looks at the endpoints at once when they change, and regularly, for as long as somebody may say who they are. Who is gone is so
 /// at once.
@@ -27,8 +22,6 @@ pub(crate) async fn watch_members(
     mut told: watch::Receiver<Vec<Member>>,
     watching: Watching,
 ) {
-    let mut round = interval(watching.every.max(SHORTEST));
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut rounds = Rounds::new(shared, watching);
     rounds.set_members(&told.borrow_and_update().clone());
     loop {
@@ -37,11 +30,10 @@ pub(crate) async fn watch_members(
                 Ok(()) => rounds.set_members(&told.borrow_and_update().clone()),
                 Err(_) => return,
             },
-            Some(looked) = rounds.looks.join_next() => match looked {
-                Ok(looked) => rounds.saw(looked),
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
+            looked = rounds.looks.next() => match looked {
+                Some(looked) => rounds.saw(looked),
+                None => rounds.begin(),
             },
-            _ = round.tick() => rounds.begin(),
         }
     }
 }
@@ -53,15 +45,13 @@ struct Rounds {
     members: BTreeMap<EndpointId, Arc<Member>>,
     /// Who was well when last looked at.
     well: BTreeSet<EndpointId>,
-    looks: JoinSet<Looked>,
-    /// At whom somebody looks now.
-    busy: BTreeSet<(EndpointId, SocketAddr)>,
+    looks: Looks<(EndpointId, SocketAddr), Looked>,
 }
 
 impl Rounds {
     fn new(shared: Arc<Shared>, watching: Watching) -> Self {
-        let (members, well) = (BTreeMap::new(), BTreeSet::new());
-        Self { shared, watching, members, well, looks: JoinSet::new(), busy: BTreeSet::new() }
+        let looks = Looks::every(watching.every);
+        Self { shared, watching, members: BTreeMap::new(), well: BTreeSet::new(), looks }
     }
 
     fn set_members(&mut self, told: &[Member]) {
@@ -75,10 +65,8 @@ impl Rounds {
     /// end of an ejection, hears of it so.
     fn begin(&mut self) {
         for member in self.members.values() {
-            if self.busy.insert((member.id, member.address)) {
-                let (shared, watching) = (self.shared.clone(), self.watching.clone());
-                self.looks.spawn(look(shared, member.clone(), watching));
-            }
+            let (shared, watching) = (self.shared.clone(), self.watching.clone());
+            self.looks.begin((member.id, member.address), look(shared, member.clone(), watching));
         }
         self.tell_ready();
     }
@@ -86,7 +74,6 @@ impl Rounds {
     /// Takes over what was seen, unless it was of somebody who is gone.
     fn saw(&mut self, looked: Looked) {
         let id = looked.at.id;
-        self.busy.remove(&(id, looked.at.address));
         if self.members.get(&id).is_none_or(|member| member.address != looked.at.address) {
             return;
         }
@@ -114,6 +101,7 @@ mod tests {
     use std::net::TcpListener;
     use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, sync_channel};
+    use std::time::Duration;
 
     use routing::{
         Arrival, Direct, EndpointView, Event, Feedback, Orders, Policy, RoundRobin, RouteRequest,

@@ -1,10 +1,10 @@
 //! The same policies behind Envoy: replicas from Kubernetes or from a list, load from their metrics pages, choices over gRPC.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use axum::Router;
@@ -12,7 +12,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use discovery::{Conditions, Event, Family, Slice, SliceEndpoint, SlicePort};
 use protocol::features::Outline;
-use proxy::Watching;
+use proxy::{Looks, Watching};
 use routing::{EndpointId, Policy, Scrape};
 use sol02_routing::ext_proc::Shared;
 use sol02_routing::picker_metrics::page;
@@ -20,8 +20,6 @@ use sol02_routing::pool_picker::PoolPicker;
 use sol02_routing::slices::Wanted;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, Receiver};
-use tokio::task::JoinSet;
-use tokio::time::MissedTickBehavior;
 
 use crate::kubernetes::Kubernetes;
 use crate::timed::Timed;
@@ -154,33 +152,21 @@ async fn weigh(
 
 /// Looks at every ready replica, again and again, at each in its own time: nobody waits for one that hangs.
 async fn scrape(picker: Arc<Mutex<Picking>>, watching: Watching, began: Instant) {
-    let mut round = tokio::time::interval(watching.every.max(Duration::from_millis(1)));
-    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut looks = JoinSet::new();
-    let mut busy = BTreeSet::new();
+    let mut looks = Looks::<EndpointId, (EndpointId, Option<Scrape>)>::every(watching.every);
     loop {
-        tokio::select! {
-            _ = round.tick() => {}
-            Some(Ok(looked)) = looks.join_next() => {
-                busy.remove(&looked);
-                continue;
-            }
+        if let Some((id, scrape)) = looks.next().await {
+            scrape.into_iter().for_each(|scrape| lock(&picker).scraped(id, scrape));
+            continue;
         }
         let ready: Vec<(EndpointId, SocketAddr)> = {
             let picker = lock(&picker);
             picker.table().ready().map(|replica| (replica.id, replica.seen.address)).collect()
         };
         for (id, address) in ready {
-            if !busy.insert(id) {
-                continue;
-            }
-            let (watching, picker) = (watching.clone(), Arc::clone(&picker));
-            looks.spawn(async move {
-                if let Some(signals) = proxy::signals(address, &watching).await {
-                    let scrape = Scrape { signals, at: began.elapsed() };
-                    lock(&picker).scraped(id, scrape);
-                }
-                id
+            let watching = watching.clone();
+            looks.begin(id, async move {
+                let signals = proxy::signals(address, &watching).await;
+                (id, signals.map(|signals| Scrape { signals, at: began.elapsed() }))
             });
         }
     }
