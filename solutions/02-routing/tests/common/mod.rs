@@ -6,7 +6,7 @@
     reason = "each test binary uses a part, and a test that cannot go on fails"
 )]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -46,23 +46,30 @@ impl Server {
     }
 }
 
+/// The next request of a connection: its first line, and its body. `None`: there is none any more.
+pub fn read_request(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let mut length = 0;
+    let mut field = String::new();
+    while reader.read_line(&mut field).ok()? > 2 {
+        let lower = field.to_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        field.clear();
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((line, body))
+}
+
 fn answer(stream: TcpStream, status: u16, asked: &AtomicUsize) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let mut length = 0;
-        let mut field = String::new();
-        while reader.read_line(&mut field).ok()? > 2 {
-            let lower = field.to_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            field.clear();
-        }
-        reader.read_exact(&mut vec![0; length]).ok()?;
+        let (line, _) = read_request(&mut reader)?;
         let is_well = line.starts_with("GET /health ");
         let status = if is_well { 200 } else { status };
         asked.fetch_add(usize::from(line.starts_with("POST ")), Ordering::SeqCst);

@@ -1,14 +1,14 @@
 //! Model servers that do as they are told, and what a router before them says.
 #![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is a failed test")]
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::common::{LIMIT, Router};
+use crate::common::{LIMIT, Router, read_request};
 
 /// What a server does with a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,21 +70,7 @@ impl Server {
 fn serve(stream: TcpStream, state: &Mutex<State>) -> Option<()> {
     let mut reader = BufReader::new(stream);
     loop {
-        let mut line = String::new();
-        if reader.read_line(&mut line).ok()? == 0 {
-            return None;
-        }
-        let mut length = 0;
-        let mut field = String::new();
-        while reader.read_line(&mut field).ok()? > 2 {
-            let lower = field.to_lowercase();
-            if let Some(value) = lower.strip_prefix("content-length:") {
-                length = value.trim().parse().ok()?;
-            }
-            field.clear();
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).ok()?;
+        let (line, body) = read_request(&mut reader)?;
         let status = if line.starts_with("POST ") {
             state.lock().unwrap().bodies.push(String::from_utf8(body).unwrap());
             let act = within("an order to answer", || {
