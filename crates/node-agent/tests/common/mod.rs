@@ -130,14 +130,23 @@ impl Cluster {
         Some(object.value().clone())
     }
 
-    /// Waits until a pod is as it should be.
+    /// Waits until a pod is as it should be. No state is missed, however short: an ended pod may be gone before
+    /// another look at it.
     pub async fn until(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let mut changes = self.store.watch(&self.pods, Selection::default(), None).unwrap();
         let waited = tokio::time::timeout(PATIENCE, async {
             loop {
                 if let Some(pod) = self.get(name).filter(&is) {
                     return pod;
                 }
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // What is waited for may be said in an event, not in the pod.
+                let next = tokio::time::timeout(Duration::from_millis(5), changes.next());
+                if let Ok(change) = next.await {
+                    let pod = change.unwrap().object;
+                    if pod.key().name == name && is(pod.value()) {
+                        return pod.value().clone();
+                    }
+                }
             }
         });
         match waited.await {
