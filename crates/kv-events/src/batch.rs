@@ -1,8 +1,8 @@
 //! A batch of events, out of what vLLM encodes.
 //!
 //! `vllm/distributed/kv_events.py` writes structs by msgspec: as lists of fields, or (since its pull request 42892, in versions of
-//! 2026) as maps of names. Either is read here, of a batch and of each event. Fields at the end that nobody here knows are passed, and
-//! so are events of other kinds.
+//! 2026) as maps of names. Either is read here, of a batch and of each event: vLLM 0.32.0 writes a batch as a list, and its events as
+//! maps. Fields that nobody here knows are passed, and so are events of other kinds.
 
 use routing::{KvBlock, KvEvent};
 
@@ -53,9 +53,9 @@ pub struct Batch {
 pub struct Told {
     /// What happened.
     pub event: KvEvent,
-    /// Whether the tokens alone make the blocks, in the memory that the model computes from: no adapter, no salt, no image; not
-    /// offloaded; of the first group of layers, with full attention; and as many tokens as the blocks hold. Who names blocks by
-    /// tokens looks at no others.
+    /// Whether the tokens and the block before them alone make the blocks, in the memory that the model computes from: no adapter, no
+    /// salt, no image; not offloaded; of the first group of layers, with full attention; and as many tokens as the blocks hold. Who
+    /// names blocks by tokens looks at no others, nor at those behind them: vLLM tells a salt with the first block of a prompt only.
     pub plain: bool,
 }
 
@@ -207,12 +207,12 @@ fn blocks(hashes: Option<Reader<'_>>) -> Result<Vec<KvBlock>, DecodeError> {
     Ok(blocks)
 }
 
-/// A name: 64 bits, signed or not, or the first eight of some bytes.
+/// A name: 64 bits, signed or not, or the last eight of some bytes, which are the 64 bits that vLLM sends where it is to send numbers.
 fn block(value: Value<'_>) -> Option<KvBlock> {
     match value {
         Value::Unsigned(hash) => Some(KvBlock(hash)),
         Value::Signed(hash) => Some(KvBlock(hash.cast_unsigned())),
-        Value::Bytes(hash) => hash.first_chunk().map(|hash| KvBlock(u64::from_be_bytes(*hash))),
+        Value::Bytes(hash) => hash.last_chunk().map(|hash| KvBlock(u64::from_be_bytes(*hash))),
         _ => None,
     }
 }

@@ -5,7 +5,7 @@
 //! to whoever reads them: a reader that misses a sequence number reports [`KvEvent::Cleared`].
 
 /// The engine's own name of a block's content and of everything before it. vLLM sends a number or 32 bytes; of bytes the
-/// first eight are enough here.
+/// last eight are enough here, and they are that number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KvBlock(pub u64);
 

@@ -98,7 +98,7 @@ fn events_as_maps_are_read() {
         ("kv_cache_spec_kind", Text("full_attention")),
     ]);
     let events = List(vec![stored, Map(vec![("type", Text("AllBlocksCleared"))])]);
-    // The batch as well: its newest form. What has its default is left out.
+    // The batch as well: a form that vLLM had for a while. What has its default is left out.
     let read = decode(&Map(vec![("ts", Float(2.0)), ("events", events)])).unwrap();
     assert_eq!(read.rank, None);
     assert_eq!(read.events[0], Told { event: two_stored(), plain: true });
@@ -119,7 +119,7 @@ fn fields_and_events_of_a_newer_version_are_passed() {
 
 #[test]
 fn a_name_may_be_signed_or_bytes() {
-    let hash = [0xff, 0, 0, 0, 0, 0, 0, 1, 99, 99];
+    let hash = [99, 99, 0xff, 0, 0, 0, 0, 0, 0, 1];
     let removed =
         List(vec![Text("BlockRemoved"), List(vec![Bytes(&hash), Negative(-2), Int(u64::MAX)])]);
     let read = decode(&batch(vec![removed])).unwrap();

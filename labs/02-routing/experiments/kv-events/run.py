@@ -25,10 +25,10 @@ failed = []
 
 
 def structs(array_like):
-    """The structs of vllm/distributed/kv_events.py, as lists of fields (2025) or as maps of names (2026)."""
+    """The structs of vllm/distributed/kv_events.py: events as lists of fields (until 0.23) or as maps of names (0.32); a batch is a list."""
     options = {"array_like": array_like, "omit_defaults": True, "gc": False}
 
-    class EventBatch(msgspec.Struct, **options):
+    class EventBatch(msgspec.Struct, **{**options, "array_like": True}):
         ts: float
         events: list
         data_parallel_rank: int | None = None
@@ -45,11 +45,16 @@ def structs(array_like):
         group_idx: int | None = None
         kv_cache_spec_kind: str | None = None
         kv_cache_spec_sliding_window: int | None = None
+        locality: str | None = None
+        ownership: str | None = None
+        session_id: str | None = None
 
     class BlockRemoved(msgspec.Struct, tag=True, **options):
         block_hashes: list
         medium: str | None
         group_idx: int | None = None
+        locality: str | None = None
+        ownership: str | None = None
 
     class AllBlocksCleared(msgspec.Struct, tag=True, **options):
         pass
@@ -108,22 +113,22 @@ def run(lines, publisher):
         publisher.send(batch(1.0, [cleared()]), topic=b"other")
         publisher.number -= 1  # not for us
         publisher.send(batch(2.0, [
-            stored([HASH, HASH[::-1]], None, list(range(32)), 16, None, "GPU", None, [None, None], 0, "full_attention"),
+            stored([HASH, HASH[::-1]], None, list(range(32)), 16, None, "GPU", None, [None, None], 0, "full_attention", None, None, None, "a session"),
             stored([2**64 - 1], HASH, [151_644] * 16, 16, None, None, None),
             stored([-1], 7, [1] * 16, 16, None, "CPU", None),
             moved([[[]]]),
             removed([HASH], "GPU"),
             cleared(),
         ], 0))
-        expect(lines, "stored 2 x 16, 32 tokens, first 0001020304050607, behind nothing")
-        expect(lines, "stored 1 x 16, 16 tokens, first ffffffffffffffff, behind 0001020304050607")
+        expect(lines, "stored 2 x 16, 32 tokens, first 18191a1b1c1d1e1f, behind nothing")
+        expect(lines, "stored 1 x 16, 16 tokens, first ffffffffffffffff, behind 18191a1b1c1d1e1f")
         expect(lines, "stored 1 x 16, 16 tokens, first ffffffffffffffff, behind 0000000000000007 (not plain)")
         expect(lines, "removed 1")
         expect(lines, "cleared")
         expect(lines, "unknown event")
         blocks = [HASH] * 8192
         publisher.send(batch(3.0, [stored(blocks, None, list(range(131_072)), 16, None, "GPU", None)]))
-        expect(lines, "stored 8192 x 16, 131072 tokens, first 0001020304050607, behind nothing")
+        expect(lines, "stored 8192 x 16, 131072 tokens, first 18191a1b1c1d1e1f, behind nothing")
     print("-- silence of 3 s, in which libzmq asks each 100 ms and hangs up on whoever does not answer for 500 ms")
     time.sleep(3)
     publisher.number += 1
