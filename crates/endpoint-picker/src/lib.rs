@@ -1,13 +1,16 @@
 //! Envoy's external processing, as far as an endpoint picker needs it.
 //!
 //! The first part is plain data: the [`Phase`]s of a request as a proxy tells them, the [`Reply`]s that it takes, and the names
-//! on which proxy and picker agree. The second, feature `grpc`, serves them. Which endpoint is picked is not known here: that is
+//! on which proxy and picker agree. The second, feature `grpc`, serves them, and asks a picker
+//! as a proxy does: `ask`. Which endpoint is picked is not known here: that is
 //! lab 2's task 2.6, behind [`Picker`].
 //!
 //! Sources: the endpoint picker protocol of the Gateway API's inference extension
 //! (<https://github.com/kubernetes-sigs/gateway-api-inference-extension/tree/main/docs/proposals/004-endpoint-picker-protocol>,
 //! version 1.0.0) and Envoy's `service/ext_proc/v3/external_processor.proto`.
 
+#[cfg(feature = "grpc")]
+mod ask;
 #[cfg(feature = "grpc")]
 mod convert;
 #[cfg(feature = "grpc")]
@@ -19,6 +22,8 @@ mod reply;
 #[cfg(feature = "grpc")]
 mod service;
 
+#[cfg(feature = "grpc")]
+pub use ask::{Answer, AskError, ask};
 pub use phase::{BodyMode, Phase};
 pub use reply::{Chunk, Metadata, Mutation, Refusal, Reply};
 #[cfg(feature = "grpc")]

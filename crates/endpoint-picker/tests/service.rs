@@ -12,7 +12,7 @@ use endpoint_picker::messages::{
     ProcessingRequest, ProcessingResponse, ProtocolConfiguration, Request, Response,
 };
 use endpoint_picker::{
-    BodyMode, Chunk, Metadata, Mutation, Phase, Picker, Refusal, Reply, Session, serve,
+    Answer, BodyMode, Chunk, Metadata, Mutation, Phase, Picker, Refusal, Reply, Session, ask, serve,
 };
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
@@ -70,6 +70,7 @@ impl Session for Played {
 struct Stage {
     script: Arc<Script>,
     client: Grpc<Channel>,
+    channel: Channel,
     stop: oneshot::Sender<()>,
     task: tokio::task::JoinHandle<()>,
 }
@@ -86,8 +87,9 @@ impl Stage {
         let served = serve(listener, Arc::clone(&script), shutdown);
         let task = tokio::spawn(async { served.await.unwrap() });
         let channel = Channel::from_shared(format!("http://{address}")).unwrap();
-        let client = Grpc::new(channel.connect().await.unwrap());
-        Self { script, client, stop, task }
+        let channel = channel.connect().await.unwrap();
+        let client = Grpc::new(channel.clone());
+        Self { script, client, channel, stop, task }
     }
 
     /// Opens a stream.
@@ -104,8 +106,8 @@ impl Stage {
     }
 
     async fn strike(self) {
-        let Self { client, stop, task, .. } = self;
-        drop(client);
+        let Self { client, channel, stop, task, .. } = self;
+        drop((client, channel));
         let _ = stop.send(());
         tokio::time::timeout(Duration::from_secs(20), task).await.unwrap().unwrap();
     }
@@ -211,6 +213,42 @@ async fn a_destination_is_set_as_a_header_and_as_metadata() {
     };
     assert_eq!(heard[0], expected);
     stage.strike().await;
+}
+
+#[tokio::test]
+async fn who_asks_as_a_proxy_hears_endpoints_refusals_and_what_is_broken() {
+    let mut two = destination();
+    two.headers[0].1.push_str(",10.0.0.2:8000");
+    let twice = two.headers[0].1.clone();
+    let split = Reply::RequestHeaders(two.clone());
+    two.metadata[0].value = twice;
+    let good = Reply::RequestHeaders(two);
+    let back = |bytes: &[u8], last| {
+        Reply::RequestBody(Mutation::default(), Some(Chunk { bytes: bytes.to_vec(), last }))
+    };
+    let refusal = Reply::Immediate(Refusal::NoneReady);
+    let picked = ["10.0.0.1:8000", "10.0.0.2:8000"].map(str::to_owned).to_vec();
+    let cases = [
+        (vec![good.clone(), back(b"{", false), back(b"}", true)], Ok(picked)),
+        (vec![refusal], Err("refused 503")),
+        (vec![split], Err("the metadata")),
+        (vec![good, back(b"{", true)], Err("of 2 bytes of a body 1 came back")),
+        (vec![back(b"{}", true)], Err("no endpoint")),
+        (vec![Reply::RequestTrailers], Err("no answer to a request")),
+    ];
+    for (replies, expected) in cases {
+        let stage = Stage::set(vec![vec![], replies]).await;
+        let answer = ask(&stage.channel, b"{}").await.unwrap();
+        match (answer, expected) {
+            (Answer::Picked(endpoints), Ok(wanted)) => assert_eq!(endpoints, wanted),
+            (Answer::Refused(status), Err(wanted)) => {
+                assert_eq!(format!("refused {status}"), wanted)
+            }
+            (Answer::Broken(why), Err(wanted)) => assert!(why.contains(wanted), "{why}"),
+            (answer, expected) => panic!("{answer:?}, not {expected:?}"),
+        }
+        stage.strike().await;
+    }
 }
 
 #[tokio::test]
