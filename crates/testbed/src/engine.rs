@@ -139,12 +139,12 @@ pub fn start(spec: &EngineSpec) -> Client {
     }
 }
 
-/// Fails the check if the engine's log has a panic: that is the code under test, not the machine.
+/// Fails the check if the log of the program under test has a panic: that is the learner's code, not the machine.
 pub(crate) fn blame_panic(log: &[String]) {
     let Some(line) = log.iter().position(|line| line.contains("panicked at ")) else { return };
     let place = log[line].split("panicked at ").nth(1).unwrap_or_default().trim_end_matches(':');
     let message = log.get(line + 1).map_or("", String::as_str);
-    panic!("the engine panicked\nexpected an engine that serves\nsaw {message}, at {place}");
+    panic!("the program panicked\nexpected a program that serves\nsaw {message}, at {place}");
 }
 
 /// An engine that is a child of this process.

@@ -2,19 +2,24 @@
 //! requests: those that clients lost, and who got how many. What the machine is too busy for ends without a verdict.
 
 mod clients;
+mod picker;
 mod place;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use testbed::{expect, expect_eq, note, unknown};
 
 use clients::{Ending, Load, Stream, get, post};
+use picker::Asked;
 use place::{LIMIT, Place, within};
 
 /// Engines behind the router.
 const ENGINES: u32 = 3;
 /// Clients that read one stream after the other.
 const CLIENTS: usize = 6;
+/// Tokens of a stream that outlasts its check.
+const ENDLESS: usize = 20_000;
 /// How long whoever is well may need for a token.
 const MOMENT: Duration = Duration::from_secs(2);
 
@@ -31,14 +36,14 @@ fn complete(ending: &Ending) -> bool {
     *ending == Ending::Complete
 }
 
-fn cut_off_cleanly(ending: &Ending) -> bool {
-    matches!(ending, Ending::ErrorEvent { tokens } if *tokens > 0)
+/// After a token of this engine, by an event that says so.
+fn cut_off(ending: &Ending, killed: &str) -> bool {
+    matches!(ending, Ending::ErrorEvent { tokens, engine } if *tokens > 0 && engine == killed)
 }
 
 /// No stream may have ended in another way.
-fn expect_all(endings: &[Ending], allowed: &[fn(&Ending) -> bool], wanted: &str) {
-    let lost: Vec<_> =
-        endings.iter().filter(|ending| !allowed.iter().any(|allow| allow(ending))).collect();
+fn expect_all(endings: &[Ending], allowed: impl Fn(&Ending) -> bool, wanted: &str) {
+    let lost: Vec<_> = endings.iter().filter(|ending| !allowed(ending)).collect();
     let saw = format!("{} others such as {:?}", lost.len(), lost.first());
     expect("streams", lost.is_empty(), wanted, saw);
 }
@@ -93,7 +98,7 @@ fn task_2_2_prompts_that_begin_alike_find_their_beginning_cached() {
         for group in 0..GROUPS {
             let shared = format!("Application {group} answers in short words. ").repeat(60);
             let body = format!(
-                "{{\"model\":\"m\",\"prompt\":\"{shared} Question {prompt} of {group}\",\"max_tokens\":2}}"
+                "{{\"prompt\":\"{shared} Question {prompt} of {group}\",\"max_tokens\":2}}"
             );
             expect_eq("a completion", Some(200), post(router.address, &body));
         }
@@ -122,7 +127,7 @@ fn task_2_5_a_rolling_update_under_streams_costs_no_request() {
     load.wait_for_more(CLIENTS);
     let endings = load.stop();
     tell("all engines replaced, one after the other", &endings);
-    expect_all(&endings, &[complete], "all complete");
+    expect_all(&endings, complete, "all complete");
 }
 
 #[test]
@@ -132,15 +137,23 @@ fn task_2_5_a_killed_engine_ends_only_the_streams_it_had_begun() {
     let router = place.start_router("round-robin", &[], ENGINES as usize);
     let load = Load::start(router.address, CLIENTS);
     load.wait_for_more(CLIENTS);
-    let _killed = place.kill_an_engine();
+    // This one cannot end before the kill: so the engine that it is on has one stream under way at the least.
+    let mut held = Stream::open(router.address, ENDLESS);
+    if !held.read_events(3) {
+        unknown("no stream began: the machine is too busy");
+    }
+    let killed = held.engine().to_owned();
+    let _killed = place.kill_engine(&killed);
     load.wait_for_more(4 * CLIENTS);
-    let endings = load.stop();
+    let (held, endings) = (held.ending(), load.stop());
     tell("one of three engines killed", &endings);
-    let wanted = "complete, or ended by an error event after a token";
-    expect_all(&endings, &[complete, cut_off_cleanly], wanted);
-    let cut = endings.iter().filter(|ending| cut_off_cleanly(ending)).count();
-    note(format!("{cut} streams ended by an error event"));
-    expect("streams that were cut off", cut <= CLIENTS, "at most those that were under way", cut);
+    let cut = endings.iter().filter(|ending| cut_off(ending, &killed)).count();
+    note(format!("{killed} killed: 1 stream held there and {cut} others ended by an error event"));
+    let wanted = "ended by an error event after its tokens";
+    expect("a stream of the killed engine", cut_off(&held, &killed), wanted, format!("{held:?}"));
+    let allowed = |ending: &Ending| complete(ending) || cut_off(ending, &killed);
+    let wanted = format!("complete, or ended by an error event after a token of {killed}");
+    expect_all(&endings, allowed, &wanted);
 }
 
 #[test]
@@ -160,7 +173,7 @@ fn task_2_5_an_engine_that_is_healthy_and_silent_costs_no_request() {
     load.wait_for_more(3 * CLIENTS);
     let endings = load.stop();
     tell("one of three engines is healthy and gives no token", &endings);
-    expect_all(&endings, &[complete], "all complete");
+    expect_all(&endings, complete, "all complete");
     expect("retries", router.metric("llm_router_retries_total") > 0.0, "some", "none");
 }
 
@@ -171,7 +184,7 @@ fn task_2_5_an_engine_stops_when_the_client_hangs_up() {
     let router = place.start_router("round-robin", &[], 1);
     let engine = &place.engines()[0];
     let running = || place.figure(engine, "vllm:num_requests_running");
-    let mut stream = Stream::open(router.address, 20_000);
+    let mut stream = Stream::open(router.address, ENDLESS);
     if !stream.read_events(3) {
         unknown("no stream began: the machine is too busy");
     }
@@ -200,11 +213,8 @@ fn task_2_5_bad_requests_are_answered_by_the_engine_and_eject_nobody() {
 #[ignore = "live: run by cargo xtask lab 2"]
 fn task_2_6_endpoints_come_and_go_with_the_cluster() {
     let place = Place::empty();
-    let router = place.begin_router("round-robin", &[])();
-    let ask = || post(router.address, "{\"model\":\"m\",\"prompt\":\"Hi\",\"max_tokens\":2}");
-    if !within(LIMIT, || ask().is_some()) {
-        unknown("the router does not answer");
-    }
+    let router = place.begin_router("round-robin", &[]);
+    let ask = || post(router.address, "{\"prompt\":\"Hi\",\"max_tokens\":2}");
     expect_eq("a request while there is no engine", Some(503), ask());
     place.start_engines(1);
     router.wait_until_ready(1);
@@ -222,7 +232,7 @@ fn task_2_6_endpoints_come_and_go_with_the_cluster() {
     load.wait_for_more(2 * CLIENTS);
     let endings = load.stop();
     tell("from one engine to three and back", &endings);
-    expect_all(&endings, &[complete], "all complete");
+    expect_all(&endings, complete, "all complete");
     let idle: Vec<_> = counts.iter().filter(|(_, count)| *count == 0.0).collect();
     expect("engines that got no request", idle.is_empty(), "none of three", format!("{idle:?}"));
 }
@@ -247,7 +257,7 @@ fn task_2_6_an_engine_that_kubernetes_does_not_call_ready_gets_nothing() {
     load.wait_for_more(4 * CLIENTS);
     let endings = load.stop();
     tell("two engines that are ready, and one that only says so", &endings);
-    expect_all(&endings, &[complete], "all complete");
+    expect_all(&endings, complete, "all complete");
     for pod in place.engines() {
         let count = place.figure(&pod, "vllm:request_success_total").unwrap_or(0.0);
         let (wanted, right) =
@@ -255,4 +265,58 @@ fn task_2_6_an_engine_that_kubernetes_does_not_call_ready_gets_nothing() {
         let what = if pod.ready { "a ready engine" } else { "one that is not ready" };
         expect(format!("requests of {what}"), right, wanted, count);
     }
+}
+
+#[test]
+#[ignore = "live: run by cargo xtask lab 2"]
+fn task_2_6_a_picker_names_ready_engines_in_turn_and_no_other() {
+    const EACH: usize = 8;
+    let place = Place::empty();
+    place.start_unready_engine();
+    let picker = place.start_picker();
+    let alone = picker.ask(EACH);
+    let refused = BTreeMap::from([(503, EACH)]);
+    expect_eq("while no engine is ready: statuses, and how many", refused, alone.refused);
+    let named: Vec<_> = alone.named.keys().collect();
+    expect("while no engine is ready: endpoints", named.is_empty(), "none", format!("{named:?}"));
+
+    place.start_engines(ENGINES);
+    place.engines_ready();
+    let ready = place.ready_engines();
+    if ready.len() != ENGINES as usize {
+        unknown(format!("{} engines are ready, not {ENGINES}", ready.len()));
+    }
+    let knows = |engine: &str| picker.ask(2 * EACH).first.contains_key(engine);
+    if !within(LIMIT, || ready.values().all(|engine| knows(engine))) {
+        picker.give_up("the picker does not name every engine that is ready");
+    }
+    let asked = picker.ask(EACH * ready.len());
+    note(format!("in turn: {:?}", asked.first.values()));
+    let in_turn = asked.first.len() == ready.len() && asked.first.values().all(|n| *n == EACH);
+    let saw = format!("{:?}", asked.first);
+    expect("how often an engine was named first", in_turn, format!("{EACH} times each"), saw);
+    let strange = |asked: &Asked, known: &BTreeMap<String, String>| {
+        let is_known = |engine: &&String| known.values().any(|one| one == *engine);
+        asked.named.keys().filter(|engine| !is_known(engine)).cloned().collect::<Vec<_>>()
+    };
+    expect_eq("endpoints that are not ready", Vec::<String>::new(), strange(&asked, &ready));
+
+    let (name, dead) = ready.first_key_value().unwrap_or_else(|| unknown("no engine"));
+    let _killed = place.kill_engine(name);
+    let mut after = place.ready_engines();
+    within(LIMIT, || {
+        after = place.ready_engines();
+        after.len() == ready.len() && !after.contains_key(name)
+    });
+    // What is told of the one that came later was told after the end of the one that went.
+    let next = after.iter().find(|(name, _)| !ready.contains_key(*name)).map(|(_, next)| next);
+    let Some(next) = next else { unknown("nobody took the killed engine's place") };
+    if next == dead {
+        unknown("the next engine has the address of the killed one");
+    }
+    if !within(LIMIT, || knows(next)) {
+        picker.give_up("the picker does not name the engine that took the killed one's place");
+    }
+    let asked = picker.ask(EACH * ready.len());
+    expect_eq("endpoints named after their end", Vec::<String>::new(), strange(&asked, &after));
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use serde_json::Value;
 use testbed::unknown;
 
 use super::place::within;
@@ -21,10 +22,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How a stream ended, as its client saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// All tokens, and `[DONE]`.
+    /// Every token that was asked for, and `[DONE]`.
     Complete,
-    /// An event that says error, and `[DONE]`, after so many tokens.
-    ErrorEvent { tokens: usize },
+    /// `[DONE]` after another number of tokens.
+    Miscounted { tokens: usize, asked: usize },
+    /// An event that says error, and `[DONE]`, after so many tokens of this engine.
+    ErrorEvent { tokens: usize, engine: String },
     /// Another status than 200.
     Status(u16),
     /// No connection, or one that broke, after so many tokens.
@@ -34,16 +37,30 @@ pub(super) enum Ending {
 /// A stream under way.
 pub(super) struct Stream {
     reader: Option<BufReader<TcpStream>>,
+    asked: usize,
+    /// Tokens that came. An event may hold several.
+    tokens: usize,
+    /// The engine that they came from, which calls its model by its pod's name; empty before the first.
+    engine: String,
+}
+
+/// What a line of a stream tells.
+enum Event {
+    Status(u16),
+    Tokens,
+    Error,
+    Done,
 }
 
 impl Stream {
-    /// Asks for so many tokens.
+    /// Asks for so many tokens, of whatever the engine calls its model.
     pub(super) fn open(to: SocketAddr, tokens: usize) -> Self {
         let body = format!(
-            "{{\"model\":\"m\",\"prompt\":\"Tell me about rivers\",\"max_tokens\":{tokens},\
-             \"ignore_eos\":true,\"stream\":true}}"
+            "{{\"prompt\":\"Tell me about rivers\",\"max_tokens\":{tokens},\"ignore_eos\":true,\
+             \"stream\":true,\"return_token_ids\":true}}"
         );
-        Self { reader: send(to, &body).ok().map(BufReader::new) }
+        let reader = send(to, &body).ok().map(BufReader::new);
+        Self { reader, asked: tokens, tokens: 0, engine: String::new() }
     }
 
     /// The longest wait for each further byte.
@@ -54,15 +71,19 @@ impl Stream {
         self
     }
 
-    /// Reads so many events; whether they came.
-    pub(super) fn read_events(&mut self, count: usize) -> bool {
-        let status = self.event();
-        let token = |_| matches!(self.event(), Some(event) if event.starts_with("data: "));
-        status.is_some_and(|status| status.starts_with("HTTP/1.1 200")) && (0..count).all(token)
+    /// The pod whose tokens it has read; empty before the first.
+    pub(super) fn engine(&self) -> &str {
+        &self.engine
     }
 
-    /// The next line of data. `None` at the end.
-    fn event(&mut self) -> Option<String> {
+    /// Reads so many events with tokens; whether they came.
+    pub(super) fn read_events(&mut self, count: usize) -> bool {
+        let begun = matches!(self.event(), Some(Event::Status(200)));
+        begun && (0..count).all(|_| matches!(self.event(), Some(Event::Tokens)))
+    }
+
+    /// The next line that tells something. `None` at the end.
+    fn event(&mut self) -> Option<Event> {
         loop {
             let mut line = String::new();
             let read = self.reader.as_mut()?.read_line(&mut line).ok()?;
@@ -70,30 +91,47 @@ impl Stream {
                 return None;
             }
             // Framing of chunks and empty lines stand between.
-            if line.starts_with("data: ") || line.starts_with("HTTP/1.1 ") {
-                return Some(line.trim_end().to_owned());
+            if let Some(status) = line.strip_prefix("HTTP/1.1 ") {
+                let status = status.split(' ').next().and_then(|digits| digits.parse().ok());
+                return Some(Event::Status(status.unwrap_or(0)));
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some(self.take(data.trim_end()));
             }
         }
     }
 
+    fn take(&mut self, data: &str) -> Event {
+        if data == "[DONE]" {
+            return Event::Done;
+        }
+        let chunk: Value = serde_json::from_str(data).unwrap_or_default();
+        let Some(choice) = chunk.pointer("/choices/0") else { return Event::Error };
+        self.tokens += choice["token_ids"].as_array().map_or(0, Vec::len);
+        if let Some(engine) = chunk["model"].as_str() {
+            engine.clone_into(&mut self.engine);
+        }
+        Event::Tokens
+    }
+
     /// Reads it to its end.
-    fn ending(mut self) -> Ending {
-        let (mut tokens, mut error) = (0, false);
-        while let Some(event) = self.event() {
-            if let Some(status) = event.strip_prefix("HTTP/1.1 ") {
-                match status.split(' ').next().and_then(|digits| digits.parse().ok()) {
-                    Some(200) => {}
-                    status => return Ending::Status(status.unwrap_or(0)),
-                }
-            } else if event == "data: [DONE]" {
-                return if error { Ending::ErrorEvent { tokens } } else { Ending::Complete };
-            } else if event.contains("\"error\"") {
-                error = true;
-            } else {
-                tokens += 1;
+    pub(super) fn ending(mut self) -> Ending {
+        let mut error = false;
+        loop {
+            match self.event() {
+                Some(Event::Status(200) | Event::Tokens) => {}
+                Some(Event::Status(status)) => return Ending::Status(status),
+                Some(Event::Error) => error = true,
+                Some(Event::Done) => break,
+                None => return Ending::Broken { tokens: self.tokens },
             }
         }
-        Ending::Broken { tokens }
+        let Self { tokens, asked, engine, .. } = self;
+        match error {
+            true => Ending::ErrorEvent { tokens, engine },
+            false if tokens == asked => Ending::Complete,
+            false => Ending::Miscounted { tokens, asked },
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Engines and the learner's router as pods, in a namespace of their own. They go with the check, whatever happens to it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -16,10 +17,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Where engines and the router listen.
 const ENGINE_PORT: u16 = 8000;
 const ROUTER_PORT: u16 = 8080;
-/// Engines, by their label.
+/// Engines and routers, by their labels.
 const ENGINES: &str = "app=engine";
+const ROUTERS: &str = "app.kubernetes.io/name=router";
 
-/// Lab 1's engines, shorter of patience than those of lab 1's manifests, and the Service whose slices name them.
+/// Lab 1's engines, shorter of patience than those of lab 1's manifests, and the Service whose slices name them. Each calls its
+/// model by its pod's name, so that every event of a stream says who made it; a request that names no model is served by all.
 const ENGINE: &str = r#"
 apiVersion: v1
 kind: Service
@@ -46,9 +49,11 @@ spec:
             - --host=$(POD_IP)
             - --port=8000
             - --sim=h100:qwen2.5-7b
-            - --served-model-name=m
+            - --served-model-name=$(POD_NAME)
             - --debug-faults=/opt/llm-lab-faults
-          env: [{ name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }]
+          env:
+            - { name: POD_IP, valueFrom: { fieldRef: { fieldPath: status.podIP } } }
+            - { name: POD_NAME, valueFrom: { fieldRef: { fieldPath: metadata.name } } }
           ports: [{ name: http, containerPort: 8000 }]
           readinessProbe:
             httpGet: { path: /health, port: http }
@@ -80,14 +85,15 @@ pub(super) fn within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
 
 /// A namespace with engines, and perhaps a router.
 pub(super) struct Place {
-    cluster: Cluster,
+    pub(super) cluster: Cluster,
     /// Of the engines: a rollout changes them.
     manifests: RefCell<Manifests>,
 }
 
 /// A running router.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Router {
+#[derive(Clone, Copy)]
+pub(super) struct Router<'a> {
+    place: &'a Place,
     pub(super) address: SocketAddr,
 }
 
@@ -154,6 +160,14 @@ impl Place {
         pods
     }
 
+    /// The engines that Kubernetes calls ready: names, and where each listens in the cluster.
+    pub(super) fn ready_engines(&self) -> BTreeMap<String, String> {
+        let mut pods = self.engines();
+        pods.retain(|pod| pod.ready);
+        let place = |pod: PodSeen| pod.ip.map(|ip| (pod.name, format!("{ip}:{ENGINE_PORT}")));
+        pods.into_iter().filter_map(place).collect()
+    }
+
     /// Where an engine listens.
     pub(super) fn engine(&self, pod: &PodSeen) -> SocketAddr {
         address(&self.cluster.pod_url(&pod.name, ENGINE_PORT))
@@ -169,36 +183,53 @@ impl Place {
         self.cluster.engine_faults(&pod.name, fault);
     }
 
-    /// Kills an engine at once, with all that it works on.
-    pub(super) fn kill_an_engine(&self) -> Faults<'_> {
-        self.cluster.inject(&Manifests::yaml(
-            "
+    /// Kills an engine at once, with all that it works on, and waits until the cluster says that it is gone.
+    pub(super) fn kill_engine(&self, name: &str) -> Faults<'_> {
+        let kill = "
             apiVersion: chaos-mesh.org/v1alpha1
             kind: PodChaos
             metadata: { name: kill }
             spec:
               action: pod-kill
-              mode: one
+              mode: all
               gracePeriod: 0
-              selector: { labelSelectors: { app: engine } }
-            ",
-        ))
+              selector: { fieldSelectors: { metadata.name: POD } }
+            ";
+        let killed = self.cluster.inject(&Manifests::yaml(kill.replace("POD", name)));
+        if !within(LIMIT, || self.cluster.pods(ENGINES).iter().all(|pod| pod.name != name)) {
+            unknown(format!("pod {name} was to be killed, and is still there"));
+        }
+        killed
     }
 
     /// Starts the learner's router, and waits until it knows that so many engines are ready.
-    pub(super) fn start_router(&self, policy: &str, more: &[&str], engines: usize) -> Router {
-        let router = self.begin_router(policy, more);
+    pub(super) fn start_router(&self, policy: &str, more: &[&str], engines: usize) -> Router<'_> {
+        self.apply_router(policy, more);
         self.cluster.ready("Deployment/router");
-        router().wait_until_ready(engines)
+        self.router().wait_until_ready(engines)
     }
 
-    /// Starts the learner's router. What comes back waits until it has an address, ready or not.
-    pub(super) fn begin_router(&self, policy: &str, more: &[&str]) -> impl Fn() -> Router + '_ {
+    /// Starts the learner's router, and waits until it answers, ready or not.
+    pub(super) fn begin_router(&self, policy: &str, more: &[&str]) -> Router<'_> {
+        self.apply_router(policy, more);
+        let router = self.router();
+        if !within(LIMIT, || get(router.address, "/health").is_some()) {
+            router.give_up("the router does not answer");
+        }
+        router
+    }
+
+    /// Who the router and the picker are.
+    pub(super) fn apply_identity(&self) {
         let identity = Manifests::deploy("identity");
         self.cluster.apply(&identity.clone().only("ServiceAccount/router"));
         // A cluster without roles refuses them, and nobody there asks for one.
         let _no_roles =
             self.cluster.try_apply(&identity.only("Role/router").only("RoleBinding/router"));
+    }
+
+    fn apply_router(&self, policy: &str, more: &[&str]) {
+        self.apply_identity();
         let policy = format!("--policy={policy}");
         let mut args = vec![
             "--host=$(POD_IP)",
@@ -218,35 +249,50 @@ impl Place {
             .set(router, &format!("{container}/lifecycle"), Value::Null)
             .set(router, &format!("{container}/readinessProbe/periodSeconds"), 1);
         self.cluster.apply(&manifests);
-        || {
-            let mut address_of = None;
-            within(LIMIT, || {
-                let mut pods = self.cluster.pods("app.kubernetes.io/name=router");
-                pods.retain(|pod| pod.phase == "Running" && pod.ip.is_some() && !pod.ending);
-                address_of = pods.first().map(|pod| self.cluster.pod_url(&pod.name, ROUTER_PORT));
-                address_of.is_some()
-            });
-            match address_of {
-                Some(url) => Router { address: address(&url) },
-                None => unknown("the router's pod did not start in time"),
+    }
+
+    /// The router's pod, once it has an address.
+    fn router(&self) -> Router<'_> {
+        match self.running(ROUTERS) {
+            Some(pod) => {
+                let url = self.cluster.pod_url(&pod.name, ROUTER_PORT);
+                Router { place: self, address: address(&url) }
             }
+            None => self.cluster.give_up(ROUTERS, "the router's pod did not start in time"),
         }
+    }
+
+    /// The first pod with these labels that runs, or did so before its program ended.
+    pub(super) fn running(&self, selector: &str) -> Option<PodSeen> {
+        let mut found = None;
+        within(LIMIT, || {
+            let mut pods = self.cluster.pods(selector);
+            pods.retain(|pod| pod.phase == "Running" && pod.ip.is_some() && !pod.ending);
+            found = pods.into_iter().next();
+            found.is_some()
+        });
+        found
     }
 }
 
 // === impl Router ===
 
-impl Router {
+impl Router<'_> {
     /// Waits until it knows that so many engines are ready.
     pub(super) fn wait_until_ready(self, engines: usize) -> Self {
         let seen = || metric(self.address, "llm_router_endpoints_ready");
         if !within(LIMIT, || seen() == Some(engines as f64)) {
             let seen = seen().map_or("nothing".to_owned(), |count| count.to_string());
-            unknown(format!(
+            self.give_up(&format!(
                 "the router should see {engines} engines that are ready, and sees {seen}"
             ));
         }
         self
+    }
+
+    /// Ends the check: as a failure if the router panicked, else without a verdict.
+    pub(super) fn give_up(self, why: &str) -> ! {
+        self.place.cluster.give_up(ROUTERS, why)
     }
 
     pub(super) fn metric(self, name: &str) -> f64 {
