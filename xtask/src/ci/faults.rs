@@ -30,16 +30,15 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     }
     let programs = std::path::absolute(target_dir(bench.root).join("debug"))?;
     // These bring clusters of their own up and down.
-    let mut places = bench.cargo(["test", "--quiet", "-p", "testbed", "--test", "cluster", "--"]);
-    places.args(["--ignored", "--test-threads", "1"]).env("CLUSTER_PROGRAMS", &programs);
+    let mut places = ignored(bench, "testbed", "cluster", "1");
+    places.env("CLUSTER_PROGRAMS", &programs);
     match steps::ok(bench, places)? {
         Outcome::Passed => {}
         other => return Ok(other),
     }
     let cluster = Cluster::up(bench, programs)?;
     for test in ["pods", "engines"] {
-        let mut command = bench.cargo(["test", "--quiet", "-p", "chaos", "--test", test, "--"]);
-        command.args(["--ignored", "--test-threads", AT_ONCE]);
+        let mut command = ignored(bench, "chaos", test, AT_ONCE);
         cluster.describe(&mut command);
         command.env("LAB_DEPLOY", bench.root.join("solutions/01-triage/deploy"));
         match steps::ok(bench, command)? {
@@ -48,6 +47,14 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
         }
     }
     Ok(Outcome::Passed)
+}
+
+/// The tests of one program that need what this step brings.
+fn ignored(bench: &Bench<'_>, package: &str, test: &str, at_once: &str) -> Command {
+    let mut command = bench.cargo(["test", "--quiet"]);
+    command.args(bench.tested(package, &[])).args(["--test", test, "--", "--ignored"]);
+    command.args(["--test-threads", at_once]);
+    command
 }
 
 /// An embedded cluster of this step's own. It goes with its objects when dropped.

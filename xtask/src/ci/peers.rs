@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 
 use super::steps::ok;
 use super::{Bench, Outcome};
+use crate::programs::BUILT;
 
 /// The client that the tests are written for.
 const OPENAI: &str = "openai==3.54.*";
@@ -34,13 +35,19 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
     if !matches!(rules, Outcome::Passed) {
         return Ok(rules);
     }
-    // Its router and two engines, under a collector and a Prometheus that scrapes them; and with a catalogue.
+    // Its router and two engines, under a collector and a Prometheus that scrapes them; with a catalogue; before an API server.
     let mut command = bench.cargo(["test"]);
     command.args(bench.tested("sol02-routing", &["--features", "live"]));
-    for test in ["observed", "http_route", "services", "capability"] {
-        command.args(["--test", test]);
+    command.args(["--test", "router", "--", "--ignored", "peer_"]);
+    if bench.built.get() {
+        // What the tests would build by themselves: the engine lies there, the API server after this.
+        let mut server = bench.cargo(["build", "--quiet"]);
+        server.args(["--example", "serve"]);
+        match ok(bench, server)? {
+            Outcome::Passed => command.env(BUILT, bench.programs()),
+            other => return Ok(other),
+        };
     }
-    command.args(["--", "--ignored", "peer_"]);
     ok(bench, command)
 }
 

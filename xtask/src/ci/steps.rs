@@ -85,9 +85,16 @@ fn tests(bench: &Bench<'_>) -> Result<Outcome> {
             other => return Ok(other),
         }
     }
-    let mut command = bench.cargo(["test", "--no-fail-fast"]);
-    command.args(bench.course_as_one());
-    ok(bench, command)
+    // Examples are not among them: clippy has compiled them, and to link them proves nothing more.
+    for targets in [&["--lib", "--bins", "--tests"][..], &["--doc"]] {
+        let mut command = bench.cargo(["test", "--no-fail-fast"]);
+        command.args(targets).args(bench.course_as_one());
+        match ok(bench, command)? {
+            Outcome::Passed => {}
+            other => return Ok(other),
+        }
+    }
+    Ok(Outcome::Passed)
 }
 
 fn experiments(bench: &Bench<'_>) -> Result<Outcome> {
@@ -273,7 +280,7 @@ impl Bench<'_> {
         command
     }
 
-    fn programs(&self) -> PathBuf {
+    pub(super) fn programs(&self) -> PathBuf {
         self.target.join("debug")
     }
 

@@ -1,12 +1,5 @@
 //! The course's own API server, with the Gateway API's kinds and the inference extension's.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test binary uses a part, and a test that cannot go on fails"
-)]
 
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,16 +7,18 @@ use discovery::Client;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use crate::built::{self, root};
 use crate::common::{LIMIT, Server};
 
-pub const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes";
-pub const SERVICES: &str = "/api/v1/namespaces/default/services";
-pub const POOLS: &str = "/apis/inference.networking.k8s.io/v1/namespaces/default/inferencepools";
-pub const PODS: &str = "/api/v1/namespaces/default/pods";
-pub const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
+pub(crate) const ROUTES: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/default/httproutes";
+pub(crate) const SERVICES: &str = "/api/v1/namespaces/default/services";
+pub(crate) const POOLS: &str =
+    "/apis/inference.networking.k8s.io/v1/namespaces/default/inferencepools";
+pub(crate) const PODS: &str = "/api/v1/namespaces/default/pods";
+pub(crate) const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 
 /// An API server that knows HTTPRoutes and InferencePools. It ends with the test.
-pub struct Cluster {
+pub(crate) struct Cluster {
     server: Child,
     folder: tempfile::TempDir,
     runtime: Runtime,
@@ -37,11 +32,7 @@ impl Drop for Cluster {
     }
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-pub fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let until = Instant::now() + LIMIT;
     loop {
         if let Some(found) = look() {
@@ -53,22 +44,10 @@ pub fn within<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 impl Cluster {
-    pub fn start() -> Self {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let mut build = Command::new(cargo);
-        build.args(["build", "-q", "-p", "api-server", "--example", "serve"]).current_dir(root());
-        // What cargo tells a test of its package would make ring, and all above it, new in the eyes of another cargo.
-        for (name, _) in std::env::vars_os() {
-            let name_of = name.to_string_lossy();
-            if name_of.starts_with("CARGO_PKG_") || name_of.starts_with("CARGO_MANIFEST_") {
-                build.env_remove(&name);
-            }
-        }
-        assert!(build.status().unwrap().success());
-        let router = Path::new(env!("CARGO_BIN_EXE_lab02-router"));
+    pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let kubeconfig = folder.path().join("kubeconfig");
-        let server = Command::new(router.with_file_name("examples").join("serve"))
+        let server = Command::new(built::api_server())
             .arg(&kubeconfig)
             .stdout(Stdio::null())
             .spawn()
@@ -91,7 +70,7 @@ impl Cluster {
         cluster
     }
 
-    pub fn kubeconfig(&self) -> String {
+    pub(crate) fn kubeconfig(&self) -> String {
         self.folder.path().join("kubeconfig").to_str().unwrap().to_owned()
     }
 
@@ -108,12 +87,12 @@ impl Cluster {
         self.runtime.block_on(answer).ok().map(drop)
     }
 
-    pub fn must(&self, method: &str, path: &str, body: &Value) {
+    pub(crate) fn must(&self, method: &str, path: &str, body: &Value) {
         assert!(self.send(method, path, body).is_some(), "{method} {path} {body}");
     }
 
     /// A Service, and a slice that names these servers.
-    pub fn service(&self, name: &str, servers: &[&Server]) {
+    pub(crate) fn service(&self, name: &str, servers: &[&Server]) {
         let service = json!({
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
             "spec": {"ports": [{"name": "http", "port": 80}]},
@@ -137,7 +116,7 @@ impl Cluster {
     }
 
     /// A pod of a pool, as if a server were it.
-    pub fn pod(&self, name: &str, labels: &Value) {
+    pub(crate) fn pod(&self, name: &str, labels: &Value) {
         let pod = json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": labels},
             "spec": {"containers": [{"name": "main", "image": "main"}]},
@@ -151,7 +130,7 @@ impl Cluster {
 }
 
 /// The objects of a file of this repository.
-pub fn objects(path: &str) -> Vec<Value> {
+pub(crate) fn objects(path: &str) -> Vec<Value> {
     let text = std::fs::read_to_string(root().join(path)).unwrap();
     let documents = text.split("\n---\n").filter(|text| text.contains("\nkind:"));
     documents.map(|text| serde_saphyr::from_str(text).unwrap()).collect()

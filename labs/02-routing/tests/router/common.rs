@@ -1,10 +1,4 @@
 //! Model servers that say one thing, and the running router before them.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    clippy::unwrap_used,
-    reason = "each test binary uses a part, and a test that cannot go on fails"
-)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,16 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 /// Long enough for a busy machine.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// A model server that says the same to everybody, and is always well.
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     asked: Arc<AtomicUsize>,
 }
 
 impl Server {
-    pub fn start(status: u16) -> Self {
+    pub(crate) fn start(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let asked = Arc::new(AtomicUsize::new(0));
@@ -37,17 +31,17 @@ impl Server {
         Self { address, asked }
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    pub fn asked(&self) -> usize {
+    pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }
 }
 
 /// The next request of a connection: its first line, and its body. `None`: there is none any more.
-pub fn read_request(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
+pub(crate) fn read_request(reader: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
     let mut line = String::new();
     if reader.read_line(&mut line).ok()? == 0 {
         return None;
@@ -79,14 +73,14 @@ fn answer(stream: TcpStream, status: u16, asked: &AtomicUsize) -> Option<()> {
 }
 
 /// The router; it ends with the test.
-pub struct Router {
+pub(crate) struct Router {
     child: Child,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Router {
-    pub fn start(args: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_sol02-router"))
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_lab02-router"))
             .args(["--port", "0", "--watch-every", "50ms", "--exit-with-parent"])
             .args(args)
             .stdin(Stdio::piped())
@@ -99,7 +93,7 @@ impl Router {
         Self { child, url }
     }
 
-    pub fn wait_for(&self, metric: &str, value: f64) {
+    pub(crate) fn wait_for(&self, metric: &str, value: f64) {
         let until = Instant::now() + LIMIT;
         while self.metric(metric) != Some(value) {
             assert!(Instant::now() < until, "{metric} is {:?}, not {value}", self.metric(metric));
@@ -107,7 +101,7 @@ impl Router {
         }
     }
 
-    pub fn metric(&self, name: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let page = ureq::get(format!("{}/metrics", self.url)).call().unwrap();
         let page = page.into_body().read_to_string().unwrap();
         let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
@@ -115,18 +109,18 @@ impl Router {
     }
 
     /// The status of a completion.
-    pub fn ask(&self, body: &str, version: Option<&str>) -> u16 {
+    pub(crate) fn ask(&self, body: &str, version: Option<&str>) -> u16 {
         self.ask_with(body, version.map(|version| ("x-llm-version", version)))
     }
 
     /// The same, with a field.
-    pub fn ask_with(&self, body: &str, field: Option<(&str, &str)>) -> u16 {
+    pub(crate) fn ask_with(&self, body: &str, field: Option<(&str, &str)>) -> u16 {
         ask(&self.url, body, field).unwrap()
     }
 }
 
 /// The status of a completion, once its body is read.
-pub fn ask(url: &str, body: &str, field: Option<(&str, &str)>) -> Result<u16, ureq::Error> {
+pub(crate) fn ask(url: &str, body: &str, field: Option<(&str, &str)>) -> Result<u16, ureq::Error> {
     let agent: ureq::Agent =
         ureq::Agent::config_builder().http_status_as_error(false).build().into();
     let mut request = agent.post(format!("{url}/v1/completions"));

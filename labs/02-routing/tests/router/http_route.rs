@@ -1,17 +1,12 @@
 //! The running router and an HTTPRoute, before the course's own API server: weights are moved under load, backends come and go, and what
 //! clients see is counted.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-#[path = "common/cluster.rs"]
-mod cluster;
-mod common;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use cluster::{Cluster, POOLS, ROUTES, objects, within};
-use common::{Router, Server};
+use crate::cluster::{Cluster, POOLS, ROUTES, objects, within};
+use crate::common::{Router, Server};
 use serde_json::{Value, json};
 
 /// Clients that ask one thing after the other.
@@ -67,7 +62,7 @@ impl Load {
             std::thread::spawn(move || {
                 while !stop.load(Ordering::SeqCst) {
                     // 0: no answer at all.
-                    let status = common::ask(&url, "{}", None).unwrap_or(0);
+                    let status = crate::common::ask(&url, "{}", None).unwrap_or(0);
                     statuses.lock().unwrap().push(status);
                 }
             })

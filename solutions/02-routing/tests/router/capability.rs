@@ -1,14 +1,9 @@
 //! The running router with a catalogue, from outside: who gets a request, byte by byte, and what clients are told where nobody does.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
-#[path = "common/scripted.rs"]
-mod scripted;
 
 use std::process::Command;
 
-use common::Router;
-use scripted::{Act, Engine, Said, Server, within};
+use crate::common::Router;
+use crate::scripted::{Act, Engine, Said, Server, within};
 use serde_json::Value;
 
 const CHAT: &str = "/v1/chat/completions";
@@ -257,7 +252,7 @@ fn a_catalogue_that_is_wrong_ends_the_router_and_says_where() {
     std::fs::write(file.path(), text.replace("context_tokens: 16384", "context_tokens: many"))
         .unwrap();
     let run = |path: &std::path::Path| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lab02-router"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sol02-router"));
         let out = command.args(["--port", "0", "--catalogue"]).arg(path).output().unwrap();
         assert!(!out.status.success());
         String::from_utf8(out.stderr).unwrap()

@@ -1,13 +1,12 @@
 //! Model servers that do as they are told, and what a router before them says.
-#![allow(clippy::unwrap_used, reason = "helpers of tests: a panic is a failed test")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::built;
 use crate::common::{LIMIT, Router, read_request};
 
 /// What a server does with a request.
@@ -147,7 +146,7 @@ fn said(answer: ureq::http::Response<ureq::Body>) -> Said {
     Said { status, retry_after, downgraded, body }
 }
 
-/// Lab 1's engine on predicted steps, built when needed; it ends with the test.
+/// Lab 1's engine on predicted steps. It ends with the test.
 pub(crate) struct Engine {
     child: Child,
     pub(crate) url: String,
@@ -155,13 +154,7 @@ pub(crate) struct Engine {
 
 impl Engine {
     pub(crate) fn start(name: &str) -> Self {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let args =
-            ["build", "-q", "-p", "sol01-triage", "--features", "serve", "--bin", "sol01-engine"];
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        assert!(Command::new(cargo).args(args).current_dir(root).status().unwrap().success());
-        let program = Path::new(env!("CARGO_BIN_EXE_lab02-router")).with_file_name("sol01-engine");
-        let mut child = Command::new(program)
+        let mut child = Command::new(built::engine())
             .args(["--port", "0", "--sim", "h100:qwen2.5-7b", "--served-model-name", name])
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

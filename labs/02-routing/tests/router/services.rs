@@ -1,12 +1,7 @@
 //! The running router and Services, before the course's own API server: a catalogue's, each for itself, and those of a canary.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-#[path = "common/cluster.rs"]
-mod cluster;
-mod common;
-
-use cluster::{Cluster, SLICES};
-use common::{Router, Server};
+use crate::cluster::{Cluster, SLICES};
+use crate::common::{Router, Server};
 use serde_json::Value;
 
 fn ask(router: &Router, model: &str) -> u16 {

@@ -1,14 +1,11 @@
 //! What an endpoint tells of its KV cache, from its socket to the policy.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use common::{LIMIT, Router, Server};
+use crate::common::{LIMIT, Router, Server};
 use lab02_routing::load::Limits;
 use lab02_routing::prefix_aware::PrefixAware;
 use lab02_routing::{Dispatcher, Rules};

@@ -1,13 +1,12 @@
 //! A request that would do something twice is sent again only where no endpoint can have begun with it.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::time::Duration;
 
+use lab02_routing::{Dispatcher, HedgeRules, Rules};
 use routing::{
     Action, Arrival, Attempt, Dispatch, EndpointId, Event, Failure, Orders, Reason, RequestKey,
     RoundRobin,
 };
-use sol02_routing::{Dispatcher, HedgeRules, Rules};
 
 const KEY: RequestKey = RequestKey(0);
 const FIRST: Attempt = Attempt(0);

@@ -1,16 +1,16 @@
 //! The running router and two running engines, looked at from outside: a collector gets the spans of both, and a real Prometheus
 //! scrapes all three as deploy/observe/prometheus.yml says.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+
+use crate::built::{self, root};
 
 /// Long enough for a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -57,26 +57,16 @@ impl Drop for Running {
     }
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-/// Lab 1's engine on predicted steps, built when needed.
+/// Lab 1's engine on predicted steps.
 fn engine(collector: SocketAddr) -> Running {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let args =
-        ["build", "-q", "-p", "sol01-triage", "--features", "serve", "--bin", "sol01-engine"];
-    assert!(Command::new(cargo).args(args).current_dir(root()).status().unwrap().success());
-    let router = Path::new(env!("CARGO_BIN_EXE_lab02-router"));
-    let program = router.with_file_name("sol01-engine");
-    let mut command = Command::new(program);
+    let mut command = Command::new(built::engine());
     command.args(["--port", "0", "--sim", "h100:qwen2.5-7b", "--served-model-name", "model"]);
     Running::start(command.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", traces(collector)))
 }
 
 fn router(engines: &[&Running], collector: SocketAddr) -> Running {
     let endpoints: Vec<String> = engines.iter().map(|engine| engine.url("")).collect();
-    let mut command = Command::new(env!("CARGO_BIN_EXE_lab02-router"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sol02-router"));
     command.args(["--port", "0", "--policy", "load", "--endpoints", &endpoints.join(",")]);
     Running::start(command.env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", traces(collector)))
 }

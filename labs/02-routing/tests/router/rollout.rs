@@ -1,11 +1,8 @@
 //! The running router before an old and a new version, from outside: what clients see, what its page says, where copies go.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
-mod common;
 
 use std::time::Instant;
 
-use common::{LIMIT, Router, Server};
+use crate::common::{LIMIT, Router, Server};
 
 const CANARY: [&str; 4] = ["--canary-slow", "30s", "--canary-steps", "50"];
 
