@@ -8,6 +8,7 @@ use std::fmt;
 
 /// Something that a request may need and that not every model has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "live", derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 #[repr(u8)]
 pub enum Feature {
     /// `/v1/chat/completions`.
@@ -110,6 +111,7 @@ impl fmt::Debug for FeatureSet {
 
 /// How good the answers are, as the operator sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "live", derive(serde::Deserialize), serde(rename_all = "snake_case"))]
 pub enum Tier {
     /// Cheap and quick.
     Economy,

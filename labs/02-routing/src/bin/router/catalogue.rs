@@ -1,26 +1,21 @@
-//! The catalogue as a file: what operators write, and what is wrong with it.
+//! A catalogue that was read: what is deployed, and where.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod file;
+mod names;
+
 use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use lab02_routing::capable::{Capable, MOST_DEPLOYMENTS};
-use lab02_routing::catalogue::{
-    Catalogue, Deployment, Feature, FeatureSet, Price, Tier, VERSION_MARK,
-};
+use lab02_routing::catalogue::{Catalogue, Deployment, FeatureSet, Price};
 use proxy::Member;
-use serde::Deserialize;
-use serde_saphyr::Spanned;
 
-use crate::args::address;
+use file::{Entry, File};
+use names::{MOST_NAMES, Names, name};
 
 /// Bytes of a file.
 const MOST_BYTES: u64 = 1 << 20;
-/// Aliases, names of an alias, adapters or endpoints of a deployment.
-const MOST_NAMES: usize = 256;
-/// Bytes of a name.
-const LONGEST_NAME: usize = 256;
 
 /// What is deployed, and where.
 #[derive(Debug)]
@@ -38,63 +33,6 @@ pub(crate) enum Place {
     Fixed(Vec<SocketAddr>),
     /// Where the EndpointSlices of this Service say: `NAMESPACE/NAME`.
     Service(String),
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    deployments: Vec<Spanned<Entry>>,
-    #[serde(default)]
-    aliases: BTreeMap<String, Spanned<Vec<String>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    model: String,
-    version: String,
-    /// What its replicas call the model; `model` where it is not said.
-    served_as: Option<String>,
-    #[serde(default)]
-    endpoints: Vec<String>,
-    service: Option<String>,
-    features: Vec<Word>,
-    context_tokens: u64,
-    #[serde(default)]
-    tier: TierWord,
-    #[serde(default)]
-    price: PriceEntry,
-    #[serde(default)]
-    adapters: Vec<String>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-#[serde(rename_all = "snake_case")]
-enum Word {
-    Chat,
-    Completions,
-    Embeddings,
-    Images,
-    Audio,
-    Video,
-    Tools,
-    StructuredOutputs,
-}
-
-#[derive(Deserialize, Clone, Copy, Default)]
-#[serde(rename_all = "snake_case")]
-enum TierWord {
-    Economy,
-    #[default]
-    Standard,
-    Premium,
-}
-
-#[derive(Deserialize, Clone, Copy, Default)]
-#[serde(deny_unknown_fields)]
-struct PriceEntry {
-    input: u64,
-    output: u64,
 }
 
 // === impl Deployed ===
@@ -185,13 +123,12 @@ impl Deployed {
         known.adapters(&entry.adapters)?;
         self.places.push(known.place(&entry)?);
         self.served_as.push(served_as);
-        let features: Vec<Feature> = entry.features.iter().map(|word| word.feature()).collect();
         self.catalogue.deployments.push(Deployment {
             model: entry.model,
             version: entry.version,
-            features: FeatureSet::of(&features),
+            features: FeatureSet::of(&entry.features),
             context_tokens: entry.context_tokens,
-            tier: entry.tier.tier(),
+            tier: entry.tier,
             price: Price { input: entry.price.input, output: entry.price.output },
             adapters: entry.adapters,
         });
@@ -199,145 +136,11 @@ impl Deployed {
     }
 }
 
-/// What was said so far.
-#[derive(Default)]
-struct Names {
-    models: BTreeSet<String>,
-    versions: BTreeSet<String>,
-    adapters: BTreeSet<String>,
-    places: BTreeSet<String>,
-}
-
-// === impl Names ===
-
-impl Names {
-    fn model(&mut self, model: &str, version: &str) -> Result<()> {
-        name("model", model)?;
-        name("version", version)?;
-        if model.contains(VERSION_MARK) || version.contains(VERSION_MARK) {
-            bail!(
-                "`{VERSION_MARK}` stands between a model and its version, and in neither; leave it out"
-            );
-        }
-        let both = format!("{model}{VERSION_MARK}{version}");
-        if !self.versions.insert(both.clone()) {
-            bail!("{both} is deployed already; write more `endpoints` there, or another `version`");
-        }
-        self.models.insert(model.to_owned());
-        Ok(())
-    }
-
-    fn adapters(&mut self, adapters: &[String]) -> Result<()> {
-        if adapters.len() > MOST_NAMES {
-            bail!("`adapters` has {} entries; {MOST_NAMES} is the most", adapters.len());
-        }
-        for adapter in adapters {
-            name("adapters", adapter)?;
-            self.adapters.insert(adapter.clone());
-        }
-        Ok(())
-    }
-
-    /// Where a deployment's replicas are: nowhere where another one's are.
-    fn place(&mut self, entry: &Entry) -> Result<Place> {
-        let place = match (&entry.service, &entry.endpoints[..]) {
-            (None, []) | (Some(_), [_, ..]) => {
-                bail!(
-                    "either `endpoints` or `service` says where its replicas are; write one of them"
-                )
-            }
-            (Some(service), []) => {
-                let is_one = service.split_once('/').is_some_and(|(space, name)| {
-                    !space.is_empty() && !name.is_empty() && !name.contains('/')
-                });
-                if !is_one {
-                    bail!("`service` is {service:?}; write NAMESPACE/NAME");
-                }
-                Place::Service(service.clone())
-            }
-            (None, urls) if urls.len() > MOST_NAMES => {
-                bail!("`endpoints` has {} entries; {MOST_NAMES} is the most", urls.len())
-            }
-            (None, urls) => {
-                let found: Result<_> = urls.iter().map(|url| address(url)).collect();
-                Place::Fixed(found.context("`endpoints`")?)
-            }
-        };
-        let all = match &place {
-            Place::Fixed(addresses) => addresses.iter().map(ToString::to_string).collect(),
-            Place::Service(service) => vec![service.clone()],
-        };
-        for one in all {
-            if !self.places.insert(one.clone()) {
-                bail!(
-                    "{one} is a replica of another deployment, or twice of this one; an endpoint serves one deployment"
-                );
-            }
-        }
-        Ok(place)
-    }
-
-    /// Whether one name means one thing.
-    fn are_apart(&self) -> Result<()> {
-        if let Some(both) = self.adapters.intersection(&self.models).next() {
-            bail!("{both:?} is a model and an adapter; give the adapter another name");
-        }
-        Ok(())
-    }
-
-    fn alias(&self, alias: &str, names: &[String]) -> Result<()> {
-        name("aliases", alias)?;
-        if !(1..=MOST_NAMES).contains(&names.len()) {
-            bail!("it stands for {} names; write 1 to {MOST_NAMES}", names.len());
-        }
-        let known = |name: &String| {
-            [&self.models, &self.versions, &self.adapters].iter().any(|set| set.contains(name))
-        };
-        if let Some(unknown) = names.iter().find(|name| !known(name)) {
-            bail!(
-                "{unknown:?} is no model, no model@version and no adapter of this file; an alias stands for these only"
-            );
-        }
-        Ok(())
-    }
-}
-
-fn name(field: &str, name: &str) -> Result<()> {
-    let plain = !name.chars().any(|letter| letter.is_control() || letter.is_whitespace());
-    if name.is_empty() || name.len() > LONGEST_NAME || !plain {
-        bail!("`{field}` is {name:?}; write a name of 1 to {LONGEST_NAME} bytes without blanks");
-    }
-    Ok(())
-}
-
-impl Word {
-    fn feature(self) -> Feature {
-        match self {
-            Self::Chat => Feature::Chat,
-            Self::Completions => Feature::Completions,
-            Self::Embeddings => Feature::Embeddings,
-            Self::Images => Feature::Images,
-            Self::Audio => Feature::Audio,
-            Self::Video => Feature::Video,
-            Self::Tools => Feature::Tools,
-            Self::StructuredOutputs => Feature::StructuredOutputs,
-        }
-    }
-}
-
-impl TierWord {
-    fn tier(self) -> Tier {
-        match self {
-            Self::Economy => Tier::Economy,
-            Self::Standard => Tier::Standard,
-            Self::Premium => Tier::Premium,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use lab02_routing::catalogue::{Feature, Tier};
 
     use super::*;
 
