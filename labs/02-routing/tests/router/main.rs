@@ -11,3 +11,4 @@ mod observed;
 mod rollout;
 mod scripted;
 mod services;
+mod warnings;

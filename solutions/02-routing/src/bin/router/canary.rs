@@ -19,13 +19,13 @@ const DECISIONS: usize = 64;
 #[command(next_help_heading = "Canary")]
 pub(crate) struct Rolling {
     /// Model servers of the new version, beside those of --endpoints
-    #[arg(long, value_name = "URL", value_delimiter = ',', requires = "canary_slow", conflicts_with_all = ["service", "pool", "picker"])]
+    #[arg(long, value_name = "URL", value_delimiter = ',', requires = "canary_slow", conflicts_with_all = ["service", "pool"])]
     pub(crate) canary_endpoints: Vec<String>,
     /// The Service of the new version, beside --service. Replicas that are in both are new
-    #[arg(long, value_name = "NAMESPACE/NAME", requires_all = ["canary_slow", "service"], conflicts_with = "picker")]
+    #[arg(long, value_name = "NAMESPACE/NAME", requires_all = ["canary_slow", "service"])]
     pub(crate) canary_service: Option<String>,
     /// The labels of the new version's pods, beside --pool. Pods that have both are new
-    #[arg(long, value_name = "NAMESPACE/LABEL=VALUE,...", requires_all = ["canary_slow", "pool"], conflicts_with = "picker")]
+    #[arg(long, value_name = "NAMESPACE/LABEL=VALUE,...", requires_all = ["canary_slow", "pool"])]
     pub(crate) canary_pool: Option<String>,
     /// What it gets, step by step, in percent
     #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_value = "5,25,50")]
