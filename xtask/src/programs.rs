@@ -7,6 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use clap::Parser;
 use grader::{GradeError, Stop, cargo, target_dir};
 
 use crate::cli::ModelCommand;
@@ -83,6 +84,9 @@ pub(crate) fn simulate(
         (_, true) => ("sol01-triage", "sol01-simulate"),
         (_, false) => ("lab01-triage", "lab01-simulate"),
     };
+    if solution && let Some(mut built) = built(root, bin) {
+        return status(run(built.args(args), stop)?);
+    }
     let mut command = cargo(root, &target_dir(root));
     command.args(["run", "--quiet", "-p", package, "--bin", bin, "--features", "cli"]);
     // Nobody wants to know how fast a program is that was not optimised.
@@ -91,8 +95,14 @@ pub(crate) fn simulate(
     status(run(command.arg("--").args(args), stop)?)
 }
 
-/// `cargo xtask cluster ...`. The cluster's own program is built beside: it is what `up` starts.
+/// `cargo xtask cluster ...`. The cluster's own program is built beside: it is what `up` starts. Nothing is built for help, nor for
+/// what cannot be done.
 pub(crate) fn cluster(root: &Path, args: &[String], stop: &Stop) -> Result<u8> {
+    let typed = ["cluster"].into_iter().chain(args.iter().map(String::as_str));
+    if let Err(told) = cluster_cli::Cli::try_parse_from(typed) {
+        told.print()?;
+        return Ok(u8::try_from(told.exit_code()).unwrap_or(crate::TROUBLE));
+    }
     let built = build_cluster(root, stop)?;
     if !built.success() {
         return status(built);
@@ -189,18 +199,23 @@ fn model_path(root: &Path, stop: &Stop) -> Result<Option<(String, String)>, Stri
 
 /// One of the course's programs, by cargo. Says so when it has to be built first.
 fn program(root: &Path, package: &str, about: &str) -> Command {
-    let target = target_dir(root);
-    if let Some(built) = std::env::var_os(BUILT) {
-        let mut command = Command::new(Path::new(&built).join(package));
-        command.current_dir(root).env("CARGO_TARGET_DIR", target);
-        return command;
+    if let Some(built) = built(root, package) {
+        return built;
     }
+    let target = target_dir(root);
     if !target.join("debug").join(package).exists() {
         anstream::eprintln!("building {package}: {about} the first time");
     }
     let mut command = cargo(root, &target);
     command.args(["run", "--quiet", "-p", package, "--"]);
     command
+}
+
+/// One of the course's programs where all of them were built; `None` where cargo has to see to it.
+fn built(root: &Path, program: &str) -> Option<Command> {
+    let mut command = Command::new(Path::new(&std::env::var_os(BUILT)?).join(program));
+    command.current_dir(root).env("CARGO_TARGET_DIR", target_dir(root));
+    Some(command)
 }
 
 /// Runs a program that shares our terminal.
@@ -224,4 +239,24 @@ fn wait(child: &mut Child, stop: &Stop) -> Result<ExitStatus> {
 
 fn status(status: ExitStatus) -> Result<u8> {
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(crate::TROUBLE))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use super::*;
+
+    #[test]
+    fn help_about_clusters_and_mistakes_in_what_was_typed_need_no_build() {
+        // Nothing can be built in an empty folder, and a build that fails ends with 101.
+        let folder = tempfile::tempdir().unwrap();
+        let cluster = |typed: &[&str]| {
+            let args: Vec<String> = typed.iter().map(|&word| word.to_owned()).collect();
+            cluster(folder.path(), &args, &Stop::new()).unwrap()
+        };
+        assert_eq!([cluster(&["--help"]), cluster(&["help"]), cluster(&["up", "--help"])], [0; 3]);
+        assert_eq!([cluster(&[]), cluster(&["upp"]), cluster(&["up", "--onn", "kind"])], [2; 3]);
+        assert_eq!(cluster(&["status"]), 101);
+    }
 }

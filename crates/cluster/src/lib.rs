@@ -14,15 +14,14 @@ mod pod;
 mod program;
 mod provider;
 mod session;
-mod target;
 
 pub use access::{Access, Paths};
 pub use bed::{Bed, BedError};
 pub use capabilities::Capabilities;
+pub use cluster_cli::Target;
 pub use environment::{Environment, EnvironmentError, go_home, variable};
 pub use error::ClusterError;
 pub use forward::Forward;
 pub use manifest::ManifestError;
 pub use provider::{Lack, Provider, State, provider};
 pub use session::{SESSION_LABEL, Session, sweep};
-pub use target::Target;

@@ -1,6 +1,5 @@
 //! `cargo xtask cluster`: brings a cluster up, takes it down, says how it is.
 
-mod cli;
 mod show;
 
 use std::process::ExitCode;
@@ -9,9 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use clap::Parser;
 use cluster::{Access, Capabilities, ClusterError, Paths, Provider, State, Target, provider};
+use cluster_cli::{Cli, Command};
 use serde_json::json;
-
-use cli::{Cli, Command};
 
 /// Exit status where there is no cluster.
 const DOWN: u8 = 1;

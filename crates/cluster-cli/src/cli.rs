@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use cluster::Target;
+
+use crate::Target;
 
 /// Bring a cluster up, take it down, see how it is
 #[derive(Debug, Parser)]
@@ -15,25 +16,27 @@ use cluster::Target;
   cargo xtask cluster down --forget      end it, and delete its objects and volumes
 
 Exit status: 0 the cluster is there, 1 it is not, 2 trouble.")]
-pub(crate) struct Cli {
+pub struct Cli {
     /// embedded, kind, or a context of your kubeconfig
     #[arg(long, global = true, default_value = "embedded", value_name = "CLUSTER")]
-    pub(crate) on: Target,
+    pub on: Target,
     /// One JSON object on standard output and nothing else
     #[arg(long, global = true)]
-    pub(crate) json: bool,
+    pub json: bool,
     /// The repository; by default the current folder
     #[arg(long, global = true, hide = true)]
-    pub(crate) root: Option<PathBuf>,
+    pub root: Option<PathBuf>,
     /// Where the course's programs are; by default beside this one
     #[arg(long, global = true, hide = true)]
-    pub(crate) programs: Option<PathBuf>,
+    pub programs: Option<PathBuf>,
+    /// What to do
     #[command(subcommand)]
-    pub(crate) command: Command,
+    pub command: Command,
 }
 
+/// What to do with the cluster.
 #[derive(Debug, Subcommand)]
-pub(crate) enum Command {
+pub enum Command {
     /// Bring it up; one that is up stays as it is
     Up,
     /// Take it down, with all that runs on it; its objects stay for the next time
