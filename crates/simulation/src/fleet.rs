@@ -13,8 +13,8 @@ use serving::EngineError;
 
 use crate::journal::Journal;
 use crate::replica::nanos;
-use crate::router::Router;
-use crate::{Arrival, Fault, Observer, Outcome, Replica, Report, RequestRecord};
+use crate::router::{Admission, Router};
+use crate::{Arrival, Fault, Observer, Outcome, Replica, Report, RequestRecord, RouterLimits};
 
 /// A fleet cannot run like this.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +100,13 @@ impl Fleet {
     #[must_use]
     pub fn with_scrapes_every(mut self, interval: Duration) -> Self {
         self.router.scrape_every(interval);
+        self
+    }
+
+    /// Lets each router keep to limits. Without, a replica gets as many requests at once as the policy wants.
+    #[must_use]
+    pub fn with_limits(mut self, limits: RouterLimits) -> Self {
+        self.router.limit(limits);
         self
     }
 
@@ -191,8 +198,14 @@ impl Fleet {
                 self.arrive(arrival, &mut journal)?;
             }
             self.happen(&mut journal);
-            self.begin_steps(&mut journal)?;
-            self.router.learn(&mut journal.news);
+            loop {
+                self.router.learn(&mut journal.news);
+                self.send_waiting(&mut journal)?;
+                if self.touched.is_empty() {
+                    break;
+                }
+                self.begin_steps(&mut journal)?;
+            }
         }
         let stuck = self.replicas.iter().position(|replica| replica.outstanding() > 0);
         if let Some(replica) = stuck {
@@ -211,22 +224,52 @@ impl Fleet {
         if arrival.prompt.is_empty() {
             return Err(FleetError::EmptyPrompt { index: journal.requests.len() });
         }
-        let (index, arrived) = (journal.requests.len(), arrival.at);
-        let (chosen, arrival) = self.router.choose(index as u64, arrival, &self.replicas);
+        let index = journal.requests.len();
+        journal.requests.push(RequestRecord::new(arrival.at, arrival.prompt.len()));
+        self.router.leave(self.now, &mut journal.requests);
+        match self.router.admit(index, arrival, &self.replicas) {
+            Admission::Chosen(chosen, arrival) => self.send(index, chosen, arrival, journal)?,
+            Admission::Waits => {}
+            Admission::Full => journal.requests[index].outcome = Outcome::Refused,
+        }
+        Ok(())
+    }
+
+    /// Routes those that waited in a router and now have a place.
+    fn send_waiting<O: Observer>(
+        &mut self,
+        journal: &mut Journal<'_, O>,
+    ) -> Result<(), FleetError> {
+        self.router.leave(self.now, &mut journal.requests);
+        while let Some((index, arrival)) = self.router.next_waiting() {
+            let (chosen, arrival) =
+                self.router.choose(index as u64, arrival, self.now, &self.replicas);
+            self.send(index, chosen, arrival, journal)?;
+        }
+        Ok(())
+    }
+
+    /// Hands a request to the replica that was chosen for it.
+    fn send<O: Observer>(
+        &mut self,
+        index: usize,
+        chosen: Option<usize>,
+        arrival: Arrival,
+        journal: &mut Journal<'_, O>,
+    ) -> Result<(), FleetError> {
         let Some(chosen) = chosen else {
-            let mut record = RequestRecord::new(None, arrived, arrival.prompt.len());
-            record.outcome = Outcome::Refused;
-            journal.requests.push(record);
+            journal.requests[index].outcome = Outcome::Refused;
             return Ok(());
         };
         let replicas = self.replicas.len();
         let no_such = FleetError::NoSuchReplica { chosen, replicas };
         let replica = self.replicas.get_mut(chosen).ok_or(no_such)?;
-        let abort_at = arrival.abort_at.map(|at| at.max(arrival.at));
-        let Some((request, enters)) = replica.take(chosen, arrival, journal) else {
+        let sent = self.now;
+        let abort_at = arrival.abort_at.map(|at| at.max(sent));
+        let Some((request, enters)) = replica.take((chosen, index), arrival, sent, journal) else {
             return Ok(());
         };
-        if enters > arrived {
+        if enters > sent {
             let event = Event::Enters { replica: chosen, request };
             self.events.push(Reverse((nanos(enters), event)));
         } else {

@@ -12,6 +12,8 @@ pub(crate) struct Live {
     /// Its place in the journal.
     pub(crate) index: usize,
     arrived: u64,
+    /// When a router sent it.
+    pub(crate) sent: Duration,
     /// When the engine gets it.
     pub(crate) enters: Duration,
     /// From the engine to its client.
@@ -31,19 +33,20 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    /// A request that has just come.
+    /// A request that was just sent; how long it is under way before and after the engine.
     pub(crate) fn new(
         index: usize,
         arrival: &Arrival,
-        enters: Duration,
-        way_out: Duration,
+        (sent, way_in, way_out): (Duration, Duration, Duration),
         timeline: bool,
     ) -> Self {
+        let enters = sent + way_in;
         let max_new_tokens = arrival.max_new_tokens();
         let cut = arrival.max_tokens.is_some_and(|max| max <= arrival.output_tokens);
         let mut live = Self {
             index,
             arrived: nanos(arrival.at),
+            sent,
             enters,
             way_out,
             entering: None,

@@ -15,8 +15,7 @@ use crate::ring::Ring;
 use crate::router::News;
 use crate::virtual_executor::{VirtualClock, VirtualExecutor, Watched};
 use crate::{
-    Arrival, Binding, Fault, Host, Limit, ObservedStep, Observer, Outcome, RequestRecord, StepCost,
-    StepTime,
+    Arrival, Binding, Fault, Host, Limit, ObservedStep, Observer, Outcome, StepCost, StepTime,
 };
 
 /// Plans without a single token that are asked for in a row before a replica waits for news.
@@ -170,36 +169,29 @@ impl Replica {
         self.live.len()
     }
 
-    /// Takes a request, or refuses it. Returns its id, and when it enters the engine.
+    /// Takes the `index`-th request, which a router sends at `sent`, or refuses it. Returns its id, and when it enters the engine.
     pub(crate) fn take<O: Observer>(
         &mut self,
-        replica: usize,
+        (replica, index): (usize, usize),
         arrival: Arrival,
+        sent: Duration,
         journal: &mut Journal<'_, O>,
     ) -> Option<(u64, Duration)> {
-        let index = journal.requests.len();
         let (prompt_tokens, max_len) = (arrival.prompt.len(), arrival.max_len());
-        let mut record = RequestRecord::new(Some(replica), arrival.at, prompt_tokens);
+        let record = &mut journal.requests[index];
+        record.replica = Some(replica);
         let too_long = max_len > self.spec.max_model_len
             || blocks_for(max_len, self.spec.block_size) > self.load.blocks_total;
         if too_long || self.queued >= self.spec.max_queue {
             record.outcome = Outcome::Refused;
-            journal.requests.push(record);
-            journal.news.push(News::ended(
-                replica,
-                index,
-                arrival.at,
-                arrival.at,
-                Outcome::Refused,
-            ));
+            journal.news.push(News::ended(replica, index, sent, sent, Outcome::Refused));
             return None;
         }
-        journal.requests.push(record);
-        journal.news.push(News::sent(replica, index, arrival.at));
+        journal.news.push(News::sent(replica, index, sent));
         let (way_in, way_out) = self.spec.ways(prompt_tokens);
-        let enters = arrival.at + way_in;
-        let live = Live::new(index, &arrival, enters, way_out, journal.timelines);
-        self.mark(nanos(arrival.at));
+        let enters = sent + way_in;
+        let live = Live::new(index, &arrival, (sent, way_in, way_out), journal.timelines);
+        self.mark(nanos(sent));
         self.level.load.waiting += 1;
         self.queued += 1;
         let (room, max_new_tokens) = (live.end as usize, arrival.max_new_tokens());
@@ -276,14 +268,9 @@ impl Replica {
                     if let Some(gap) = live.token(ended) {
                         journal.itl.record(gap);
                     } else {
-                        let (at, way_out) = (report.ended, live.way_out);
-                        let arrived = journal.requests[live.index].arrived;
-                        journal.news.push(News::first_token(
-                            replica,
-                            live.index,
-                            arrived,
-                            at + way_out,
-                        ));
+                        let (index, sent, at) =
+                            (live.index, live.sent, report.ended + live.way_out);
+                        journal.news.push(News::first_token(replica, index, sent, at));
                     }
                     if live.is_done() {
                         self.engine.remove(id);
@@ -374,8 +361,8 @@ impl Replica {
         let record = &mut journal.requests[live.index];
         record.outcome = outcome.unwrap_or(live.outcome);
         record.e2e = Some(now - record.arrived + live.way_out);
-        let (arrived, at) = (record.arrived, now + live.way_out);
-        journal.news.push(News::ended(replica, live.index, arrived, at, record.outcome));
+        let at = now + live.way_out;
+        journal.news.push(News::ended(replica, live.index, live.sent, at, record.outcome));
         live.describe(record);
         let summary = RequestSummary {
             finish: match record.outcome {

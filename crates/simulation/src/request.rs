@@ -15,7 +15,7 @@ pub enum Outcome {
     Length,
     /// Its client went away.
     Aborted,
-    /// Its replica did not take it: too long for a context, or the queue was full. Or the router did not.
+    /// Its replica did not take it: too long for a context, or the queue was full. Or the router did not, or not in time.
     Refused,
     /// The simulation ended first.
     Unfinished,
@@ -78,9 +78,9 @@ pub struct RequestRecord {
 
 impl RequestRecord {
     /// A request that has just come.
-    pub(crate) fn new(replica: Option<usize>, arrived: Duration, prompt_tokens: usize) -> Self {
+    pub(crate) fn new(arrived: Duration, prompt_tokens: usize) -> Self {
         Self {
-            replica,
+            replica: None,
             arrived,
             queue: None,
             ttft: None,
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn an_answer_of_one_token_has_no_time_per_further_token_to_exceed() {
         let slo: Slo = "ttft=10ms,tpot=1ms".parse().unwrap();
-        let mut request = RequestRecord::new(Some(0), Duration::ZERO, 1);
+        let mut request = RequestRecord::new(Duration::ZERO, 1);
         request.ttft = Some(Duration::from_millis(10));
         assert!(!slo.is_met(&request), "it did not end");
         request.outcome = Outcome::Stop;

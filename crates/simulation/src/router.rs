@@ -8,12 +8,14 @@ use routing::{
     Ending, EndpointId, EndpointView, Feedback, Happening, Policy, RouteRequest, Scrape,
 };
 
-use crate::{Arrival, Outcome, Prompt, Replica};
+use crate::router_limits::Waiting;
+use crate::{Arrival, Outcome, Prompt, Replica, RequestRecord, RouterLimits};
 
 /// One or more routers side by side, and what they can know.
 pub(crate) struct Router {
     /// Requests come to them in turn.
     fronts: Vec<Front>,
+    limits: RouterLimits,
     /// Between two scrapes; zero where routers always know.
     interval: Duration,
     /// When replicas are asked next.
@@ -28,6 +30,19 @@ pub(crate) struct Router {
 struct Front {
     policy: Box<dyn Policy>,
     views: Vec<EndpointView>,
+    /// Those with room for another request.
+    open: Vec<EndpointView>,
+    waiting: Waiting,
+}
+
+/// What becomes of a request that has just come.
+pub(crate) enum Admission {
+    /// This replica gets it; `None` where the policy wants nobody to.
+    Chosen(Option<usize>, Arrival),
+    /// It waits for a place.
+    Waits,
+    /// Too many wait.
+    Full,
 }
 
 /// A time in which a replica's page of metrics is not what it should be, while the replica goes on.
@@ -76,7 +91,28 @@ impl News {
 
 impl Front {
     fn new(policy: Box<dyn Policy>) -> Self {
-        Self { policy, views: Vec::new() }
+        Self { policy, views: Vec::new(), open: Vec::new(), waiting: Waiting::default() }
+    }
+
+    fn has_room(&self, max_in_flight: u32) -> bool {
+        self.views.iter().any(|view| view.in_flight < max_in_flight)
+    }
+
+    /// The index of the replica that the policy chooses of those with room; one that was not shown is nobody's.
+    fn choose(
+        &mut self,
+        request: &RouteRequest<'_>,
+        max_in_flight: u32,
+        now: Duration,
+    ) -> Option<usize> {
+        if max_in_flight == u32::MAX {
+            return self.policy.choose(request, &self.views, now);
+        }
+        self.open.clear();
+        self.open.extend(self.views.iter().filter(|view| view.in_flight < max_in_flight));
+        let chosen = self.policy.choose(request, &self.open, now)?;
+        let nobody = chosen.max(self.views.len());
+        Some(self.open.get(chosen).map_or(nobody, |view| view.id.0 as usize))
     }
 
     fn make_room(&mut self, replicas: usize) {
@@ -90,6 +126,7 @@ impl Router {
     pub(crate) fn new(policy: Box<dyn Policy>) -> Self {
         Self {
             fronts: vec![Front::new(policy)],
+            limits: RouterLimits::default(),
             interval: Duration::ZERO,
             next_scrape: Duration::ZERO,
             silences: Vec::new(),
@@ -101,6 +138,11 @@ impl Router {
     /// Adds a router.
     pub(crate) fn add(&mut self, policy: Box<dyn Policy>) {
         self.fronts.push(Front::new(policy));
+    }
+
+    /// Sets what each router keeps to.
+    pub(crate) fn limit(&mut self, limits: RouterLimits) {
+        self.limits = RouterLimits { max_in_flight: limits.max_in_flight.max(1), ..limits };
     }
 
     /// Asks replicas so often only, first at time 0.
@@ -157,19 +199,58 @@ impl Router {
         (id % self.fronts.len() as u64) as usize
     }
 
+    /// Takes a request that has just come: the `index`-th.
+    pub(crate) fn admit(
+        &mut self,
+        index: usize,
+        arrival: Arrival,
+        replicas: &[Replica],
+    ) -> Admission {
+        let turn = self.turn(index as u64);
+        let RouterLimits { max_in_flight, max_queue, .. } = self.limits;
+        let front = &mut self.fronts[turn];
+        front.make_room(replicas.len());
+        if front.waiting.is_empty() && front.has_room(max_in_flight) {
+            let now = arrival.at;
+            let (chosen, arrival) = self.choose(index as u64, arrival, now, replicas);
+            return Admission::Chosen(chosen, arrival);
+        }
+        if front.waiting.push(index, arrival, max_queue) {
+            Admission::Waits
+        } else {
+            Admission::Full
+        }
+    }
+
+    /// Lets those leave that will not wait any longer.
+    pub(crate) fn leave(&mut self, now: Duration, records: &mut [RequestRecord]) {
+        let max_wait = self.limits.max_wait;
+        let waiting = self.fronts.iter_mut().map(|front| &mut front.waiting);
+        waiting
+            .filter(|waiting| !waiting.is_empty())
+            .for_each(|waiting| waiting.leave(now, max_wait, records));
+    }
+
+    /// The next request that has waited and need not any more.
+    pub(crate) fn next_waiting(&mut self) -> Option<(usize, Arrival)> {
+        let max_in_flight = self.limits.max_in_flight;
+        let ready = |front: &&mut Front| !front.waiting.is_empty() && front.has_room(max_in_flight);
+        self.fronts.iter_mut().find(ready)?.waiting.pop()
+    }
+
     /// The replica that gets a request, and the request back.
     pub(crate) fn choose(
         &mut self,
         id: u64,
         mut arrival: Arrival,
+        now: Duration,
         replicas: &[Replica],
     ) -> (Option<usize>, Arrival) {
         if self.interval.is_zero() {
-            self.scrape(arrival.at, replicas);
+            self.scrape(now, replicas);
         }
         let turn = self.turn(id);
         let front = &mut self.fronts[turn];
-        front.make_room(replicas.len());
         self.prompt.clear();
         if front.policy.reads_prompt() {
             let room = arrival.max_new_tokens();
@@ -178,7 +259,7 @@ impl Router {
             arrival.prompt = Prompt::Tokens(tokens);
         }
         let request = RouteRequest { prompt: &self.prompt, ..RouteRequest::new(id) };
-        let chosen = front.policy.choose(&request, &front.views, arrival.at);
+        let chosen = front.choose(&request, self.limits.max_in_flight, now);
         if let Some(view) = chosen.and_then(|chosen| front.views.get_mut(chosen)) {
             view.in_flight += 1;
         }

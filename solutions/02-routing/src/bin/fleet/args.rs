@@ -15,7 +15,8 @@ use sol02_routing::policies::PolicyKind;
   cargo xtask simulate --lab 2 --workload conversations          sessions that come in bursts
   cargo xtask simulate --lab 2 --workload mix --rate 60 --shared-prefix groups=40,tokens=2000
   cargo xtask simulate --lab 2 --workload mix --trouble slow-replica      one replica of four is slow for a minute
-  cargo xtask simulate --lab 2 --routers 8 --scrape-every 1s     routers that share old metrics")]
+  cargo xtask simulate --lab 2 --routers 8 --scrape-every 1s     routers that share old metrics
+  cargo xtask simulate --lab 2 --max-in-flight 256               routers with the live router's limits")]
 pub(crate) struct Args {
     /// What is asked
     #[arg(long, value_enum, default_value_t = WorkloadKind::SharedPrefix)]
@@ -45,6 +46,10 @@ pub(crate) struct Args {
     /// Requests that may wait at a replica; more are refused, and count against goodput
     #[arg(long)]
     pub(crate) max_queue: Option<usize>,
+    /// Requests reach an engine at once, as they reach `sol01-engine --sim`: without the time that the device's host takes to read
+    /// and tokenize them
+    #[arg(long)]
+    pub(crate) no_frontend: bool,
     /// Part of the device's memory that the engine may use
     #[arg(long, default_value_t = 0.92)]
     pub(crate) gpu_memory_utilization: f64,
@@ -52,6 +57,10 @@ pub(crate) struct Args {
     /// How often routers ask replicas for their load
     #[arg(long, default_value = "50ms")]
     pub(crate) scrape_every: humantime::Duration,
+    /// Requests that a router sends to one replica at once, as `sol02-router` does with 256; policies are not shown a replica that
+    /// has them, and where all have them requests wait in the router. By default there is no limit
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_in_flight: Option<u32>,
     /// What goes wrong: slow-replica, hung-engine, zone-partition, stale-metrics, silent-metrics
     #[arg(long, value_name = "NAME")]
     pub(crate) trouble: Option<Trouble>,

@@ -12,10 +12,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use simulation::{Fleet, Replica, ReplicaSpec, Report};
+use simulation::{Fleet, Replica, ReplicaSpec, Report, RouterLimits};
 use sol01_triage::{ContinuousScheduler, Naming, PagedPool, Placement, roofline};
-use sol02_routing::Limits;
 use sol02_routing::policies::PolicyKind;
+use sol02_routing::{Limits, Rules};
 
 use args::Args;
 use figures::Run;
@@ -70,7 +70,7 @@ fn serve(
         bail!("{} leaves no room for a KV cache there: use more devices", placement.model);
     }
     let spec = ReplicaSpec {
-        frontend: Some(placement.roofline.device().host),
+        frontend: (!args.no_frontend).then(|| placement.roofline.device().host),
         max_queue: args.max_queue.unwrap_or(usize::MAX),
         ..ReplicaSpec::new(limits, BLOCK)
     };
@@ -86,6 +86,11 @@ fn serve(
     let mut fleet = Fleet::new(replicas, policy(0)).with_scrapes_every(every);
     for router in 1..u64::from(args.routers) {
         fleet = fleet.with_router(policy(router));
+    }
+    if let Some(max_in_flight) = args.max_in_flight {
+        let Rules { max_queue, exchange, .. } = Rules::default();
+        let max_wait = exchange.max_wait;
+        fleet = fleet.with_limits(RouterLimits { max_in_flight, max_queue, max_wait });
     }
     if let Some(trouble) = args.trouble {
         fleet = trouble.strike(fleet, args.trouble_from.into(), args.trouble_until.into());
