@@ -29,6 +29,11 @@ pub use result::{LiveResult, LiveRow, LiveWorkload, Side};
 const POLICIES: [&str; 5] = ["round-robin", "least-request", "p2c", "prefix", "combined"];
 /// How often the router asks engines for their load.
 const SCRAPE_EVERY: &str = "500ms";
+/// Requests that the router lets one engine have at once: both routers keep to it, as it decides where a policy would not.
+const MAX_IN_FLIGHT: &str = "256";
+/// Token ids of live prompts. With three digits and a comma each is four bytes, as a token is to the simulated router: both cut a prompt
+/// into the same number of blocks, and remember as many tokens.
+const VOCABULARY: &str = "100..1000";
 
 /// The fleet of the published run.
 const LADDER: Fleet = Fleet { replicas: 8, device: "h100", model: "qwen3-32b", tensor_parallel: 2 };
@@ -165,6 +170,8 @@ fn simulate(fleet: &Path, workload: &Workload, stop: &Stop) -> Result<Vec<Side>,
         .args(["--trace".as_ref(), trace.as_os_str()])
         .args(["--requests", &count, "--replicas", &replicas, "--tensor-parallel", &parallel])
         .args(["--device", device, "--model", model, "--scrape-every", SCRAPE_EVERY, "--json"])
+        // As live: the same limit, and prompts that come as token ids, to an engine that sleeps through its steps alone.
+        .args(["--max-in-flight", MAX_IN_FLIGHT, "--no-frontend"])
         .args(slo.iter().flat_map(|slo| ["--slo", slo]))
         .args(POLICIES.into_iter().flat_map(|policy| ["--policy", policy]));
     let wrong = |what: String| BenchError::Output { program: "sol02-fleet".to_owned(), what };
@@ -210,11 +217,13 @@ fn live(
     let urls: Vec<&str> = engines.iter().map(|(url, _)| url.as_str()).collect();
     let endpoints = urls.join(",");
     let args = ["--endpoints", &endpoints, "--policy", policy, "--watch-every", SCRAPE_EVERY];
+    let args = [&args[..], &["--max-in-flight", MAX_IN_FLIGHT]].concat();
     let (url, router) = server(&programs.router, &args)?;
     wait_until_ready(&url, stop)?;
     let file = dir.join(format!("{}-{policy}.json", workload.name.replace(' ', "-")));
     let task = Task::new(&programs.generator, RUN_LIMIT)
-        .args(["--url", &url, "--quiet", "--prompt-token-ids", "--ignore-eos"])
+        .args(["--url", &url, "--quiet", "--prompt-token-ids", "--vocabulary", VOCABULARY])
+        .args(["--ignore-eos"])
         .args(workload.slo.iter().flat_map(|slo| ["--slo", slo]))
         .args(["--trace".as_ref(), workload.trace.as_os_str()])
         .args(["--json".as_ref(), file.as_os_str()]);
@@ -303,5 +312,18 @@ impl std::fmt::Display for Fleet {
             f,
             "{replicas} replicas of {model} on {tensor_parallel} x {device}, caches empty at first"
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_of_a_live_prompt_is_as_many_bytes_as_one_of_a_simulated_prompt() {
+        let (from, to) = VOCABULARY.split_once("..").unwrap();
+        let (from, to): (u32, u32) = (from.parse().unwrap(), to.parse().unwrap());
+        assert!(from < to);
+        assert!((from..to).all(|id| format!("{id},").len() == size_of_val(&id)));
     }
 }
