@@ -31,7 +31,7 @@ pub struct Capabilities {
     pub packet_faults: bool,
     /// `kubectl top` and autoscaling by CPU work.
     pub metrics: bool,
-    /// Gateway API routes are served.
+    /// The Gateway API's kinds are served. Whether a gateway runs is not known.
     pub gateway_api: bool,
 }
 

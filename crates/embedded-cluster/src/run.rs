@@ -10,6 +10,7 @@ use anyhow::{Context, Result, bail};
 use api_server::{Certificates, MetricsProvider};
 use node_agent::NodeAgent;
 use object_store::{Store, System, WriteOptions};
+use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -23,6 +24,12 @@ use crate::nodes::Nodes;
 use crate::scrape;
 use crate::state::{Folder, write_secret};
 use crate::usage::Usage;
+
+/// Definitions of what a gateway reads. Nobody here is one: whoever routes by these objects runs in a pod.
+const GATEWAYS: [&str; 2] = [
+    include_str!("../../../clusters/schemas/gateway-api.yaml"),
+    include_str!("../../../clusters/schemas/inference-extension.yaml"),
+];
 
 /// Threads of the runtime: the API on one does not wait for a pod's relay on the other.
 const THREADS: usize = 2;
@@ -57,7 +64,7 @@ async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<
     folder.write_kubeconfig(port, &certificates.authority, &token)?;
     let store = Store::open(&folder.join("objects"), System)?;
     object_store::bootstrap(&store, Ipv4Addr::LOCALHOST, port)?;
-    define_faults(&store)?;
+    define(&store)?;
     let nodes = file.nodes.len();
     // There is one user, so what a pod presents is his token.
     let pods = node_agent::Config { token: Some(token.clone()), ..file.agent_config(folder) };
@@ -188,11 +195,17 @@ fn until(mut stopped: watch::Receiver<bool>) -> Stop {
     })
 }
 
-/// Serves Chaos Mesh's kinds, as an installation of it would.
-fn define_faults(store: &Store) -> Result<()> {
+/// Serves the kinds of Chaos Mesh, the Gateway API and its inference extension, as an installation of each would.
+fn define(store: &Store) -> Result<()> {
     let kind = store.kind("apiextensions.k8s.io", "customresourcedefinitions");
+    let mut definitions = Vec::new();
     for definition in chaos::crds::all() {
-        let definition = serde_json::to_value(definition)?;
+        definitions.push(serde_json::to_value(definition)?);
+    }
+    for file in GATEWAYS {
+        definitions.extend(serde_saphyr::from_multiple::<Value>(file)?);
+    }
+    for definition in definitions.into_iter().filter(|definition| !definition.is_null()) {
         match store.create(&kind, definition, &WriteOptions::by("embedded-cluster")) {
             Ok(_) => {}
             Err(status) if status.code == 409 => {}

@@ -4,6 +4,7 @@
 mod clients;
 mod picker;
 mod place;
+mod route;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

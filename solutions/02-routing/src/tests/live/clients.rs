@@ -186,7 +186,8 @@ impl Load {
         Self { ended, endings, clients }
     }
 
-    fn count(&self) -> usize {
+    /// Streams that have ended.
+    pub(super) fn count(&self) -> usize {
         self.endings.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 

@@ -17,6 +17,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Where engines and the router listen.
 const ENGINE_PORT: u16 = 8000;
 const ROUTER_PORT: u16 = 8080;
+/// Who is behind the router.
+const BY_SERVICE: &[&str] = &["--service=$(POD_NAMESPACE)/engine"];
 /// Engines and routers, by their labels.
 const ENGINES: &str = "app=engine";
 const ROUTERS: &str = "app.kubernetes.io/name=router";
@@ -124,16 +126,13 @@ impl Place {
 
     /// A pod that is an engine by its labels and answers like one, and that Kubernetes never calls ready.
     pub(super) fn start_unready_engine(&self) {
-        let manifests = Manifests::yaml(ENGINE.replace("name: engine }", "name: unready }"))
-            .only("Deployment/unready")
-            .set("Deployment/unready", "/spec/selector/matchLabels/tier", "second")
-            .set("Deployment/unready", "/spec/template/metadata/labels/tier", "second")
-            .set(
-                "Deployment/unready",
-                "/spec/template/spec/containers/0/readinessProbe/httpGet/path",
-                "/nowhere",
-            );
-        self.cluster.apply(&manifests);
+        let probe = "/spec/template/spec/containers/0/readinessProbe/httpGet/path";
+        self.cluster.apply(&second("unready").set("Deployment/unready", probe, "/nowhere"));
+    }
+
+    /// An engine of another version: of the second tier.
+    pub(super) fn start_canary_engine(&self) {
+        self.cluster.apply(&second("canary"));
     }
 
     /// Waits until all engines are there, and are of the newest template.
@@ -204,14 +203,21 @@ impl Place {
 
     /// Starts the learner's router, and waits until it knows that so many engines are ready.
     pub(super) fn start_router(&self, policy: &str, more: &[&str], engines: usize) -> Router<'_> {
-        self.apply_router(policy, more);
+        self.apply_router(policy, &[BY_SERVICE, more].concat());
+        self.cluster.ready("Deployment/router");
+        self.router().wait_until_ready(engines)
+    }
+
+    /// Starts the learner's router behind the route `engine`, and waits until it knows that so many engines are ready.
+    pub(super) fn start_router_of_route(&self, engines: usize) -> Router<'_> {
+        self.apply_router("round-robin", &["--http-route=engine", "--namespace=$(POD_NAMESPACE)"]);
         self.cluster.ready("Deployment/router");
         self.router().wait_until_ready(engines)
     }
 
     /// Starts the learner's router, and waits until it answers, ready or not.
     pub(super) fn begin_router(&self, policy: &str, more: &[&str]) -> Router<'_> {
-        self.apply_router(policy, more);
+        self.apply_router(policy, &[BY_SERVICE, more].concat());
         let router = self.router();
         if !within(LIMIT, || get(router.address, "/health").is_some()) {
             router.give_up("the router does not answer");
@@ -234,7 +240,6 @@ impl Place {
         let mut args = vec![
             "--host=$(POD_IP)",
             "--port=8080",
-            "--service=$(POD_NAMESPACE)/engine",
             "--drain-timeout=5s",
             "--watch-every=200ms",
             &policy,
@@ -273,6 +278,15 @@ impl Place {
         });
         found
     }
+}
+
+/// A Deployment of this name with an engine of the second tier.
+fn second(name: &str) -> Manifests {
+    let deployment = format!("Deployment/{name}");
+    Manifests::yaml(ENGINE.replace("name: engine }", &format!("name: {name} }}")))
+        .only(&deployment)
+        .set(&deployment, "/spec/selector/matchLabels/tier", "second")
+        .set(&deployment, "/spec/template/metadata/labels/tier", "second")
 }
 
 // === impl Router ===
