@@ -124,38 +124,19 @@ fn line(update: &Update) -> Option<(Happened, String)> {
 mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
-    use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
-    use routing::{Direct, EndpointView, Policy, RouteRequest};
+    use routing::Direct;
 
     use super::*;
     use crate::limits::Limits;
+    use crate::remembers::Remembers;
 
     /// Long enough for a busy machine.
     const LIMIT: Duration = Duration::from_secs(60);
     /// `[1.0, [["BlockStored", [7], nil, [1], 1, nil], ["AllBlocksCleared"]]]`
     const CLEARED: &[u8] =
         b"\x92\xcb\x3f\xf0\0\0\0\0\0\0\x92\x96\xabBlockStored\x91\x07\xc0\x91\x01\x01\xc0\x91\xb0AllBlocksCleared";
-
-    /// Remembers what it is told.
-    #[derive(Default, Clone)]
-    struct Hears(Arc<Mutex<Vec<(EndpointId, KvEvent)>>>);
-
-    impl Policy for Hears {
-        fn choose(
-            &mut self,
-            _request: &RouteRequest<'_>,
-            _endpoints: &[EndpointView],
-            _now: Duration,
-        ) -> Option<usize> {
-            None
-        }
-
-        fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
-            self.0.lock().unwrap().push((endpoint, event.clone()));
-        }
-    }
 
     /// The next subscriber, once it has subscribed.
     fn subscriber(publisher: &TcpListener) -> TcpStream {
@@ -178,7 +159,7 @@ mod tests {
 
     struct Bed {
         shared: Arc<Shared>,
-        heard: Hears,
+        policy: Remembers,
         members: watch::Sender<Vec<Member>>,
         publisher: TcpListener,
         listening: KvListening,
@@ -187,14 +168,14 @@ mod tests {
     impl Bed {
         fn new() -> Self {
             let publisher = TcpListener::bind("127.0.0.1:0").unwrap();
-            let heard = Hears::default();
-            let dispatch = Box::new(Direct::new(heard.clone()));
+            let policy = Remembers::default();
+            let dispatch = Box::new(Direct::new(policy.clone()));
             let shared = Arc::new(Shared::new(dispatch, Limits::default(), None, None));
             let settings = Settings { first_wait: Duration::from_millis(1), ..Settings::default() };
             let port = publisher.local_addr().unwrap().port();
             let listening = KvListening { port, settings, say: |_line| {} };
             let (members, _) = watch::channel(Vec::new());
-            Self { shared, heard, members, publisher, listening }
+            Self { shared, policy, members, publisher, listening }
         }
 
         /// This one is a member, and no other; its requests go elsewhere than its events.
@@ -218,8 +199,8 @@ mod tests {
             let until = Instant::now() + LIMIT;
             let expected: Vec<_> =
                 ids.iter().map(|id| (EndpointId(*id), KvEvent::Cleared)).collect();
-            while *self.heard.0.lock().unwrap() != expected {
-                assert!(Instant::now() < until, "{:?} heard", self.heard.0.lock().unwrap());
+            while self.policy.told().heard != expected {
+                assert!(Instant::now() < until, "{:?}", self.policy.told());
                 std::thread::sleep(Duration::from_millis(5));
             }
         }

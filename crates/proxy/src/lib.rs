@@ -22,6 +22,8 @@ mod metrics;
 mod models;
 mod pool;
 mod relay;
+#[cfg(test)]
+mod remembers;
 mod request;
 mod response;
 mod rounds;

@@ -99,17 +99,14 @@ impl Rounds {
 mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
-    use std::sync::Mutex;
     use std::sync::mpsc::{Receiver, sync_channel};
     use std::time::Duration;
 
-    use routing::{
-        Arrival, Direct, EndpointView, Event, Feedback, Orders, Policy, RoundRobin, RouteRequest,
-        Scrape, Signals,
-    };
+    use routing::{Arrival, Direct, Event, Orders, Policy, RoundRobin, Scrape, Signals};
 
     use super::*;
     use crate::limits::Limits;
+    use crate::remembers::Remembers;
 
     /// A server that says 200 to everything and tells of each request, unless it hangs.
     fn server(hangs: bool) -> (SocketAddr, Receiver<()>) {
@@ -135,24 +132,6 @@ mod tests {
         Arc::new(Shared::new(Box::new(Direct::new(policy)), Limits::default(), None, None))
     }
 
-    /// Tells what it is shown.
-    #[derive(Default, Clone)]
-    struct Shown(Arc<Mutex<Vec<EndpointView>>>);
-
-    impl Policy for Shown {
-        fn choose(
-            &mut self,
-            _request: &RouteRequest<'_>,
-            endpoints: &[EndpointView],
-            _now: Duration,
-        ) -> Option<usize> {
-            *self.0.lock().unwrap() = endpoints.to_vec();
-            Some(0)
-        }
-
-        fn observe(&mut self, _feedback: &Feedback) {}
-    }
-
     #[tokio::test]
     async fn nobody_waits_for_an_endpoint_that_hangs() {
         let ((hung, hung_asked), (well, well_asked)) = (server(true), server(false));
@@ -173,8 +152,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_word_of_a_new_endpoint_counts() {
-        let shown = Shown::default();
-        let shared = shared(shown.clone());
+        let policy = Remembers::default();
+        let shared = shared(policy.clone());
         let mut rounds = Rounds::new(shared.clone(), Watching::default());
         let member = Member::fixed(&["127.0.0.1:1".parse().unwrap()]);
         rounds.set_members(&member);
@@ -184,7 +163,7 @@ mod tests {
         rounds.saw(Looked { at, well: true, scrape: Some(scrape), adapters: Vec::new() });
         let (id, key) = shared.open();
         shared.on(key, &Arrival::new(id), Event::Arrived, &mut Orders::default());
-        assert_eq!(shown.0.lock().unwrap()[0].scrape, Some(scrape));
+        assert_eq!(policy.told().shown[0].scrape, Some(scrape));
     }
 
     #[tokio::test]

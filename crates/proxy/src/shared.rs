@@ -252,30 +252,10 @@ impl Shared {
 
 #[cfg(test)]
 mod tests {
-    use routing::{Direct, EndpointView, Feedback, Policy, RouteRequest};
+    use routing::Direct;
 
     use super::*;
-
-    /// Tells what it is told to forget.
-    #[derive(Default, Clone)]
-    struct Forgets(Arc<Mutex<Vec<u32>>>);
-
-    impl Policy for Forgets {
-        fn choose(
-            &mut self,
-            _request: &RouteRequest<'_>,
-            endpoints: &[EndpointView],
-            _now: Duration,
-        ) -> Option<usize> {
-            (!endpoints.is_empty()).then_some(0)
-        }
-
-        fn observe(&mut self, _feedback: &Feedback) {}
-
-        fn forget(&mut self, endpoint: EndpointId) {
-            self.0.lock().unwrap().push(endpoint.0);
-        }
-    }
+    use crate::remembers::Remembers;
 
     fn member(id: u32, port: u16, takes_requests: bool) -> Member {
         Member { id: EndpointId(id), address: ([127, 0, 0, 1], port).into(), takes_requests }
@@ -283,7 +263,7 @@ mod tests {
 
     #[test]
     fn who_is_gone_is_forgotten_and_who_only_rests_is_not() {
-        let policy = Forgets::default();
+        let policy = Remembers::default();
         let dispatch = Box::new(Direct::new(policy.clone()));
         let shared = Shared::new(dispatch, Limits::default(), None, None);
         let looked_at = shared.set_members(&[member(0, 1, true), member(1, 2, false)]);
@@ -295,10 +275,10 @@ mod tests {
         shared.set_members(&[member(0, 1, false), member(1, 2, true)]);
         shared.set_ready(vec![EndpointId(0)]);
         assert_eq!(shared.counts().ready, 0);
-        assert_eq!(*policy.0.lock().unwrap(), [0; 0]);
+        assert_eq!(policy.told().forgotten, []);
         // Another pod at the same address.
         shared.set_members(&[member(2, 1, true), member(1, 2, true)]);
-        assert_eq!(*policy.0.lock().unwrap(), [0]);
+        assert_eq!(policy.told().forgotten, [EndpointId(0)]);
         assert!(shared.endpoint(EndpointId(0)).is_none());
         assert_eq!(shared.endpoint(EndpointId(2)).unwrap().address.port(), 1);
         shared.set_members(&[]);
