@@ -34,7 +34,7 @@ impl Why {
 
 /// Of all endpoints.
 #[derive(Debug, Default)]
-pub(crate) struct CacheReport {
+pub struct CacheReport {
     told: BTreeMap<EndpointId, Told>,
     emptied: BTreeMap<Why, u64>,
     unreadable: u64,
@@ -100,8 +100,10 @@ impl CacheReport {
         !emptied.is_empty()
     }
 
-    /// The metrics.
-    pub(crate) fn families(&self) -> Vec<MetricFamily> {
+    /// The metrics of `whose` process, which their names begin with: `llm_router`.
+    #[must_use]
+    pub fn families(&self, whose: &str) -> Vec<MetricFamily> {
+        let family = |name, help, kind| family(whose, name, help, kind);
         // Two members may have one address while one follows on the other: one line for both.
         let told: BTreeMap<_, _> = self.told.values().map(|told| (told.address, told)).collect();
         let of_each = |name, help, kind, value: fn(&Told) -> u64| {
@@ -156,8 +158,8 @@ impl Told {
     }
 }
 
-fn family(name: &str, help: &str, kind: MetricKind) -> MetricFamily {
-    let name = format!("llm_router_kv_{name}");
+fn family(whose: &str, name: &str, help: &str, kind: MetricKind) -> MetricFamily {
+    let name = format!("{whose}_kv_{name}");
     MetricFamily { name, help: help.to_owned(), kind, samples: Vec::new() }
 }
 
@@ -192,7 +194,7 @@ mod tests {
     }
 
     fn value(report: &CacheReport, name: &str) -> f64 {
-        let page: String = report.families().iter().map(ToString::to_string).collect();
+        let page: String = report.families("llm_router").iter().map(ToString::to_string).collect();
         Page::parse(&page).unwrap().total(&format!("llm_router_kv_{name}")).unwrap()
     }
 
@@ -235,7 +237,7 @@ mod tests {
         let mut report = report();
         report.remove(ENDPOINT);
         assert!(!report.take(ENDPOINT, &batch(vec![KvEvent::Cleared])));
-        assert!(report.families().iter().all(|family| {
+        assert!(report.families("llm_router").iter().all(|family| {
             family
                 .samples
                 .iter()

@@ -4,15 +4,15 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kv_events::{Loss, Settings, Subscriber, Update};
-use routing::{EndpointId, KvEvent};
+use routing::EndpointId;
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
+use crate::cache_report::CacheReport;
 use crate::members::Member;
-use crate::shared::Shared;
 
 /// How endpoints are heard.
 #[derive(Debug, Clone)]
@@ -25,13 +25,18 @@ pub struct KvListening {
     pub say: fn(&str),
 }
 
-/// Hears the members, for as long as somebody may say who they are.
-pub(crate) async fn hear_members(
-    shared: Arc<Shared>,
+/// Hears the members, for as long as somebody may say who they are. What they tell is counted in `report`; of whoever is to be believed to
+/// hold nothing any more, `emptied` is told: perhaps a moment after it was a member.
+pub async fn hear_members<F>(
+    report: Arc<Mutex<CacheReport>>,
+    emptied: F,
     mut told: watch::Receiver<Vec<Member>>,
     listening: KvListening,
-) {
-    let mut hearing = Hearing { shared, listening, heard: BTreeMap::new(), tasks: JoinSet::new() };
+) where
+    F: Fn(EndpointId) + Clone + Send + 'static,
+{
+    let (heard, tasks) = (BTreeMap::new(), JoinSet::new());
+    let mut hearing = Hearing { report, emptied, listening, heard, tasks };
     loop {
         let members = told.borrow_and_update().clone();
         hearing.set_members(&members);
@@ -45,8 +50,9 @@ pub(crate) async fn hear_members(
     }
 }
 
-struct Hearing {
-    shared: Arc<Shared>,
+struct Hearing<F> {
+    report: Arc<Mutex<CacheReport>>,
+    emptied: F,
     listening: KvListening,
     /// Who is heard, and where.
     heard: BTreeMap<EndpointId, (SocketAddr, AbortHandle)>,
@@ -56,7 +62,7 @@ struct Hearing {
 
 // === impl Hearing ===
 
-impl Hearing {
+impl<F: Fn(EndpointId) + Clone + Send + 'static> Hearing<F> {
     fn set_members(&mut self, members: &[Member]) {
         let now: BTreeMap<_, _> =
             members.iter().map(|member| (member.id, member.address)).collect();
@@ -64,28 +70,37 @@ impl Hearing {
             let stays = now.get(id) == Some(address);
             if !stays {
                 task.abort();
-                self.shared.with_caches(|caches| caches.remove(*id));
+                lock(&self.report).remove(*id);
             }
             stays
         });
         for (id, address) in now {
             self.heard.entry(id).or_insert_with(|| {
-                self.shared.with_caches(|caches| caches.add(id, address));
-                let task = hear(self.shared.clone(), id, address, self.listening.clone());
+                lock(&self.report).add(id, address);
+                let (report, emptied) = (self.report.clone(), self.emptied.clone());
+                let publisher = SocketAddr::new(address.ip(), self.listening.port);
+                let task = hear(report, emptied, id, publisher, self.listening.clone());
                 (address, self.tasks.spawn(task))
             });
         }
     }
 }
 
-async fn hear(shared: Arc<Shared>, id: EndpointId, address: SocketAddr, listening: KvListening) {
-    let publisher = SocketAddr::new(address.ip(), listening.port);
+async fn hear(
+    report: Arc<Mutex<CacheReport>>,
+    emptied: impl Fn(EndpointId),
+    id: EndpointId,
+    publisher: SocketAddr,
+    listening: KvListening,
+) {
     let mut subscriber = Subscriber::new(publisher, listening.settings);
     let mut said = None;
     loop {
         let update = subscriber.next().await;
-        if shared.with_caches(|caches| caches.take(id, &update)) {
-            shared.kv_event(id, &KvEvent::Cleared);
+        // Let go before anybody is told, who may hold a lock of his own meanwhile.
+        let is_empty = lock(&report).take(id, &update);
+        if is_empty {
+            emptied(id);
         }
         if let Some((happened, line)) = line(&update)
             && said.replace(happened) != Some(happened)
@@ -93,6 +108,10 @@ async fn hear(shared: Arc<Shared>, id: EndpointId, address: SocketAddr, listenin
             (listening.say)(&format!("KV events of {publisher}: {line}"));
         }
     }
+}
+
+fn lock(report: &Mutex<CacheReport>) -> MutexGuard<'_, CacheReport> {
+    report.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What happened to a publisher.
@@ -126,11 +145,12 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::{Duration, Instant};
 
-    use routing::Direct;
+    use routing::{Direct, KvEvent};
 
     use super::*;
     use crate::limits::Limits;
     use crate::remembers::Remembers;
+    use crate::shared::Shared;
 
     /// Long enough for a busy machine.
     const LIMIT: Duration = Duration::from_secs(60);
@@ -192,7 +212,8 @@ mod tests {
 
         fn hear(&self) -> tokio::task::JoinHandle<()> {
             let told = self.members.subscribe();
-            tokio::spawn(hear_members(self.shared.clone(), told, self.listening.clone()))
+            let (report, emptied) = (self.shared.caches(), self.shared.emptied());
+            tokio::spawn(hear_members(report, emptied, told, self.listening.clone()))
         }
 
         fn has_heard(&self, ids: &[u32]) {

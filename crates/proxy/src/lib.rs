@@ -37,8 +37,9 @@ mod worker;
 use std::io;
 use std::net::SocketAddr;
 
+pub use cache_report::CacheReport;
 pub use caller::{NoNetwork, TrustedProxies};
-pub use kv_listening::KvListening;
+pub use kv_listening::{KvListening, hear_members};
 pub use limits::Limits;
 pub use looks::Looks;
 pub use members::{Member, Membership};

@@ -145,7 +145,8 @@ impl Router {
             self.settings.watching.clone(),
         ));
         let listener = self.settings.kv_events.clone().map(|listening| {
-            tokio::spawn(hear_members(self.shared.clone(), self.members.subscribe(), listening))
+            let (report, emptied) = (self.shared.caches(), self.shared.emptied());
+            tokio::spawn(hear_members(report, emptied, self.members.subscribe(), listening))
         });
         let thread = Thread::new(&self.shared, &permits, &stopped, &ended, &trusted);
         let mut serving = std::pin::pin!(thread.serve(first));

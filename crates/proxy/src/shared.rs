@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::task::Waker;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
@@ -41,8 +41,8 @@ pub(crate) struct Shared {
     pub(crate) traces: Option<Exporter<Routed>>,
     /// `None` where nothing is copied.
     pub(crate) shadow: Option<Shadow>,
-    /// What endpoints told of their KV caches. Held for a moment: a std Mutex. `None` before anybody listens.
-    caches: Mutex<Option<CacheReport>>,
+    /// What endpoints told of their KV caches. Held for a moment: a std Mutex. Not there before anybody listens.
+    caches: OnceLock<Arc<Mutex<CacheReport>>>,
 }
 
 struct Core {
@@ -79,7 +79,7 @@ impl Shared {
             draining: AtomicBool::new(false),
             traces,
             shadow,
-            caches: Mutex::new(None),
+            caches: OnceLock::new(),
         }
     }
 
@@ -201,8 +201,14 @@ impl Shared {
         self.core().dispatch.set_adapters(endpoint, adapters);
     }
 
+    /// Tells whoever decides that an endpoint's KV cache is to be believed empty.
+    pub(crate) fn emptied(self: &Arc<Self>) -> impl Fn(EndpointId) + Clone + Send + 'static {
+        let shared = self.clone();
+        move |endpoint| shared.kv_event(endpoint, &KvEvent::Cleared)
+    }
+
     /// Tells what an endpoint told of its KV cache, as long as it is a member.
-    pub(crate) fn kv_event(&self, endpoint: EndpointId, event: &KvEvent) {
+    fn kv_event(&self, endpoint: EndpointId, event: &KvEvent) {
         let mut core = self.core();
         // Asked behind the core's lock: whoever is forgotten is no member before, so nothing is remembered after that.
         if self.endpoint(endpoint).is_some() {
@@ -210,10 +216,9 @@ impl Shared {
         }
     }
 
-    /// Changes what is reported of KV caches.
-    pub(crate) fn with_caches<R>(&self, change: impl FnOnce(&mut CacheReport) -> R) -> R {
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        change(caches.get_or_insert_default())
+    /// What is reported of KV caches, from now on.
+    pub(crate) fn caches(&self) -> Arc<Mutex<CacheReport>> {
+        self.caches.get_or_init(Arc::default).clone()
     }
 
     /// The models that clients can reach; `None` where only the endpoints know.
@@ -229,8 +234,9 @@ impl Shared {
     pub(crate) fn write_metrics(&self, page: &mut String) {
         self.core().dispatch.write_metrics(page);
         self.shadow.iter().for_each(|shadow| page.push_str(&shadow.family().to_string()));
-        let caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        for family in caches.iter().flat_map(CacheReport::families) {
+        let Some(caches) = self.caches.get() else { return };
+        let caches = caches.lock().unwrap_or_else(PoisonError::into_inner);
+        for family in caches.families("llm_router") {
             page.push_str(&family.to_string());
         }
     }

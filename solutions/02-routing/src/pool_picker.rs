@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use discovery::Event;
 use endpoint_picker::Refusal;
-use routing::{EndpointId, EndpointView, Feedback, Happening, Policy, RouteRequest, Scrape};
+use routing::{
+    EndpointId, EndpointView, Feedback, Happening, KvEvent, Policy, RouteRequest, Scrape,
+};
 
 use crate::picker_metrics::Tally;
 use crate::slices::{EndpointTable, Replica, Wanted, in_zone};
@@ -178,6 +180,13 @@ impl<P: Policy> PoolPicker<P> {
     /// An endpoint said how it is.
     pub fn scraped(&mut self, endpoint: EndpointId, scrape: Scrape) {
         self.scrapes.insert(endpoint, scrape);
+    }
+
+    /// An endpoint told of its KV cache. Of one that is gone the policy remembers nothing more.
+    pub fn kv_event(&mut self, endpoint: EndpointId, event: &KvEvent) {
+        if self.table.replicas().iter().any(|replica| replica.id == endpoint) {
+            self.policy.kv_event(endpoint, event);
+        }
     }
 
     /// Requests that were sent to an endpoint and have not ended.

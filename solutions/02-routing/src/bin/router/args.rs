@@ -120,7 +120,7 @@ pub(crate) struct Args {
     metrics_path: String,
     /// Port at which endpoints publish KV events (vLLM's --kv-events-config, ZeroMQ), each at its own address: who says that its cache is
     /// empty, or may have said so, is not believed to hold anything
-    #[arg(long, value_name = "PORT", conflicts_with = "picker", value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     kv_events: Option<u16>,
     /// Proxies before this one, as networks: their X-Forwarded-For is extended, anybody else's is replaced
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]

@@ -49,12 +49,14 @@ fn run(args: &Args) -> Result<()> {
     let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
     if let Some(listen) = args.picker.picker {
         return runtime.block_on(async {
+            let settings = args.settings()?;
             let setup = picker::Setup {
                 args: &args.picker,
                 kubernetes: &args.kubernetes,
                 endpoints: args.endpoints()?,
                 policy: args.policy(),
-                watching: args.settings()?.watching,
+                watching: settings.watching,
+                listening: settings.kv_events,
             };
             picker::serve(listen, setup, ended(args.exit_with_parent)?).await
         });

@@ -12,14 +12,15 @@ use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use discovery::{Conditions, Event, Family, Slice, SliceEndpoint, SlicePort};
 use protocol::features::Outline;
-use proxy::{Looks, Watching};
-use routing::{EndpointId, Policy, Scrape};
+use proxy::{CacheReport, KvListening, Looks, Member, Watching, hear_members};
+use routing::{EndpointId, KvEvent, Policy, Scrape};
 use sol02_routing::ext_proc::Shared;
 use sol02_routing::picker_metrics::page;
 use sol02_routing::pool_picker::PoolPicker;
 use sol02_routing::slices::Wanted;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::watch;
 
 use crate::kubernetes::Kubernetes;
 use crate::timed::Timed;
@@ -65,6 +66,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) endpoints: Vec<SocketAddr>,
     pub(crate) policy: Box<dyn Policy>,
     pub(crate) watching: Watching,
+    /// How replicas are heard that tell of their KV caches.
+    pub(crate) listening: Option<KvListening>,
 }
 
 /// Serves on `listen` until `shutdown`.
@@ -73,7 +76,7 @@ pub(crate) async fn serve(
     setup: Setup<'_>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let Setup { args, kubernetes, endpoints, policy, watching } = setup;
+    let Setup { args, kubernetes, endpoints, policy, watching, listening } = setup;
     let (events, wanted) = if kubernetes.is_asked() {
         (kubernetes.watch().await?, kubernetes.wanted())
     } else {
@@ -84,18 +87,23 @@ pub(crate) async fn serve(
     let mut picker = picker.with_fallbacks(args.fallbacks);
     picker.set_objectives(objectives.clone());
     let picker = Arc::new(Mutex::new(picker));
-    tokio::spawn(follow(Arc::clone(&picker), events));
+    let (members, told) = watch::channel(Vec::new());
+    tokio::spawn(follow(Arc::clone(&picker), events, members));
+    let caches = listening.map(|listening| heard(Arc::clone(&picker), told, listening));
     if let Some(told) = kubernetes.objectives().await? {
         tokio::spawn(weigh(Arc::clone(&picker), objectives, told));
     }
     // The service's clock starts with it, so the scrapes' must start here, too.
     let began = Instant::now();
     tokio::spawn(scrape(Arc::clone(&picker), watching, began));
+    let mut metrics = String::new();
     if let Some(address) = args.metrics_listen {
-        tokio::spawn(publish(bound(address).await?, Arc::clone(&picker), began));
+        let listener = bound(address).await?;
+        metrics = format!(", metrics on http://{}", listener.local_addr()?);
+        tokio::spawn(publish(listener, Arc::clone(&picker), caches, began));
     }
     let listener = bound(listen).await?;
-    println!("picking on {}", listener.local_addr()?);
+    println!("picking on {}{metrics}", listener.local_addr()?);
     let shared = Arc::new(Shared::new(picker, |body| Outline::of(body).prompt().to_vec()));
     endpoint_picker::serve(listener, shared, shutdown).await?;
     Ok(())
@@ -129,11 +137,41 @@ async fn fixed(endpoints: &[SocketAddr]) -> Result<Receiver<Event>> {
     Ok(receiver)
 }
 
-/// Tells the picker who is there.
-async fn follow(picker: Arc<Mutex<Picking>>, mut events: Receiver<Event>) {
+/// Tells the picker who is there, and whoever listens to them.
+async fn follow(
+    picker: Arc<Mutex<Picking>>,
+    mut events: Receiver<Event>,
+    members: watch::Sender<Vec<Member>>,
+) {
     while let Some(event) = events.recv().await {
-        lock(&picker).apply(event);
+        let mut picker = lock(&picker);
+        picker.apply(event);
+        // Heard whether it is ready or not: what it tells meanwhile is true as well.
+        let replicas = picker.table().replicas().iter();
+        members.send_replace(
+            replicas
+                .map(|replica| Member {
+                    id: replica.id,
+                    address: replica.seen.address,
+                    takes_requests: true,
+                })
+                .collect(),
+        );
     }
+    // Without a watch there is nobody new: those who are there are heard on.
+    members.closed().await;
+}
+
+/// Hears replicas that tell of their KV caches: whose is empty, the policy is told.
+fn heard(
+    picker: Arc<Mutex<Picking>>,
+    told: watch::Receiver<Vec<Member>>,
+    listening: KvListening,
+) -> Arc<Mutex<CacheReport>> {
+    let caches = Arc::default();
+    let emptied = move |id| lock(&picker).kv_event(id, &KvEvent::Cleared);
+    tokio::spawn(hear_members(Arc::clone(&caches), emptied, told, listening));
+    caches
 }
 
 /// Tells the picker what objectives are worth: an object counts before a flag.
@@ -173,10 +211,20 @@ async fn scrape(picker: Arc<Mutex<Picking>>, watching: Watching, began: Instant)
 }
 
 /// Serves what was counted.
-async fn publish(listener: TcpListener, picker: Arc<Mutex<Picking>>, began: Instant) {
+async fn publish(
+    listener: TcpListener,
+    picker: Arc<Mutex<Picking>>,
+    caches: Option<Arc<Mutex<CacheReport>>>,
+    began: Instant,
+) {
     let said = move || {
-        let picker = lock(&picker);
-        let text = page(&picker, began.elapsed()) + &picker.policy().page();
+        let mut text = {
+            let picker = lock(&picker);
+            page(&picker, began.elapsed()) + &picker.policy().page()
+        };
+        for family in caches.iter().flat_map(|caches| lock(caches).families("llm_picker")) {
+            text.push_str(&family.to_string());
+        }
         std::future::ready(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
     };
     if let Err(error) = axum::serve(listener, Router::new().route("/metrics", get(said))).await {
@@ -184,6 +232,6 @@ async fn publish(listener: TcpListener, picker: Arc<Mutex<Picking>>, began: Inst
     }
 }
 
-fn lock<T>(picker: &Mutex<T>) -> MutexGuard<'_, T> {
-    picker.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
