@@ -12,10 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use grader::Stop;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::result::SCHEMA;
+use crate::result::{SCHEMA, load, save};
 use crate::run::run;
 use crate::{BenchError, BenchResult, Places, Progress, Task};
 
@@ -195,7 +194,7 @@ impl PolicyResult {
     /// Reads a saved one.
     ///
     /// # Errors
-    /// [`BenchError::Io`], [`BenchError::Json`].
+    /// [`BenchError::Io`], [`BenchError::Json`], and [`BenchError::Schema`] for one of another version.
     pub fn load(path: &Path) -> Result<Self, BenchError> {
         load(path)
     }
@@ -207,15 +206,4 @@ impl PolicyResult {
     pub fn save(&self, path: &Path) -> Result<(), BenchError> {
         save(self, path)
     }
-}
-
-fn load<T: DeserializeOwned>(path: &Path) -> Result<T, BenchError> {
-    let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
-    serde_json::from_str(&text).map_err(|cause| BenchError::Json { path: path.to_owned(), cause })
-}
-
-fn save<T: Serialize>(result: &T, path: &Path) -> Result<(), BenchError> {
-    let json = |cause| BenchError::Json { path: path.to_owned(), cause };
-    let text = serde_json::to_string_pretty(result).map_err(json)? + "\n";
-    crate::write(path, &text)
 }

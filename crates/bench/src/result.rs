@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::sample::{Better, Spread, ratio};
@@ -106,18 +107,7 @@ impl BenchResult {
     /// # Errors
     /// [`BenchError::Io`], [`BenchError::Json`], and [`BenchError::Schema`] for one of another version.
     pub fn load(path: &Path) -> Result<Self, BenchError> {
-        /// Read first, since the rest may look different.
-        #[derive(Deserialize)]
-        struct Versioned {
-            schema: u64,
-        }
-        let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
-        let json = |cause| BenchError::Json { path: path.to_owned(), cause };
-        let Versioned { schema: found } = serde_json::from_str(&text).map_err(json)?;
-        if found != SCHEMA {
-            return Err(BenchError::Schema { path: path.to_owned(), found, known: SCHEMA });
-        }
-        serde_json::from_str(&text).map_err(json)
+        load(path)
     }
 
     /// Writes it, as JSON that a person can read, and makes the folder where it is missing.
@@ -125,10 +115,7 @@ impl BenchResult {
     /// # Errors
     /// [`BenchError::Io`], [`BenchError::Json`].
     pub fn save(&self, path: &Path) -> Result<(), BenchError> {
-        let json = |cause| BenchError::Json { path: path.to_owned(), cause };
-        let mut text = serde_json::to_string_pretty(self).map_err(json)?;
-        text.push('\n');
-        write(path, &text)
+        save(self, path)
     }
 }
 
@@ -155,6 +142,29 @@ impl BookPage {
             plot: reference.join("img").join(format!("bench-{bench}.svg")),
         }
     }
+}
+
+/// Reads what a bench has saved, of whatever kind: all say their version.
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, BenchError> {
+    /// Read first, since the rest may look different.
+    #[derive(Deserialize)]
+    struct Versioned {
+        schema: u64,
+    }
+    let text = std::fs::read_to_string(path).map_err(BenchError::io(path))?;
+    let json = |cause| BenchError::Json { path: path.to_owned(), cause };
+    let Versioned { schema: found } = serde_json::from_str(&text).map_err(json)?;
+    if found != SCHEMA {
+        return Err(BenchError::Schema { path: path.to_owned(), found, known: SCHEMA });
+    }
+    serde_json::from_str(&text).map_err(json)
+}
+
+/// Saves it, and makes the folder where it is missing.
+pub(crate) fn save<T: Serialize>(result: &T, path: &Path) -> Result<(), BenchError> {
+    let json = |cause| BenchError::Json { path: path.to_owned(), cause };
+    let text = serde_json::to_string_pretty(result).map_err(json)? + "\n";
+    write(path, &text)
 }
 
 /// Writes a file, and makes its folder where it is missing.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::policy::{load, save};
+use crate::result::{load, save};
 use crate::{BenchError, Machine};
 
 /// What came out.
@@ -76,7 +76,7 @@ impl LiveResult {
     /// Reads a saved one.
     ///
     /// # Errors
-    /// [`BenchError::Io`], [`BenchError::Json`].
+    /// [`BenchError::Io`], [`BenchError::Json`], and [`BenchError::Schema`] for one of another version.
     pub fn load(path: &Path) -> Result<Self, BenchError> {
         load(path)
     }
