@@ -71,6 +71,9 @@ pub(crate) enum Command {
     Cluster {
         #[command(flatten)]
         run: RunArgs,
+        /// A real control plane beside it: the folder of crates/conformance/peer/install.sh
+        #[arg(long, value_name = "FOLDER")]
+        control_plane: Option<PathBuf>,
     },
     /// Show a saved result as a table
     Show {

@@ -1,8 +1,10 @@
 //! `bench cluster`: the embedded cluster beside the figures that it should reach.
 //!
-//! No package brings a kube-apiserver, so the goals stand in a peer's place. The client is `conformance bench`, which knows no
-//! cluster of ours, and measures whatever a kubeconfig names. Rates are those of a cluster that is kept on one processor, while
-//! the client has another.
+//! The goals stand in a peer's place, and beside them a real control plane where somebody has built one: that takes Go and ten
+//! minutes. The client is `conformance bench`, which knows no cluster of ours, and measures whatever a kubeconfig names. Rates are
+//! those of a cluster that is kept on one processor, while the client has another.
+
+mod control_plane;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +17,8 @@ use crate::result::Goal;
 use crate::run::{Process, run};
 use crate::sample::Better;
 use crate::{BenchError, Peer, Places, Progress, Task};
+
+use control_plane::{ControlPlane, Programs};
 
 /// The peers of this bench: none that can be installed.
 pub const PEERS: &[Peer] = &[];
@@ -52,15 +56,17 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// KiB in a million bytes.
 const KIB_IN_MB: f64 = 1024.0 / 1e6;
 
-/// Builds our cluster and the client.
+/// Builds our cluster and the client. `control_plane`: the folder of a real one to measure beside it.
 ///
 /// # Errors
-/// Those of building.
+/// Those of building; [`BenchError::ControlPlane`] when there is none in the folder.
 pub fn prepare(
+    control_plane: Option<&Path>,
     places: &Places,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Vec<Comparison>, BenchError> {
+    let real = control_plane.map(Programs::in_folder).transpose()?;
     let built = |package: &str, program: &str| {
         places.build(package, ["--bin", program], &[], progress, stop)
     };
@@ -69,6 +75,10 @@ pub fn prepare(
     let client = Client { program: built("conformance", "conformance")? };
     let dir = places.bench().join("cluster");
     let config = places.root.join("clusters/embedded/cluster.toml");
+    let mut peers: Vec<Box<dyn Contender>> = vec![Box::new(Stated)];
+    if let Some(programs) = real {
+        peers.push(Box::new(ControlPlane::new(programs, places, &client)));
+    }
     let ours = Ours { program, config, state: dir.join("ours"), client };
     let figures = GOALS.map(|(name, unit, better, _)| Figure {
         name: name.to_owned(),
@@ -76,17 +86,12 @@ pub fn prepare(
         better,
         goal: Some(Goal { peer: GOAL.to_owned(), ratio: 1.0 }),
     });
-    Ok(vec![Comparison {
-        figures: figures.into(),
-        rounds: None,
-        ours: Box::new(ours),
-        peers: vec![Box::new(Stated)],
-    }])
+    Ok(vec![Comparison { figures: figures.into(), rounds: None, ours: Box::new(ours), peers }])
 }
 
-/// What a reader must know.
+/// What a reader must know. `control_plane`: whether a real one is measured.
 #[must_use]
-pub fn notes() -> Vec<String> {
+pub fn notes(control_plane: bool) -> Vec<String> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let place = if crate::can_pin() && cores > 1 {
         "Rates are of a cluster that is kept on one core; the client has another."
@@ -98,8 +103,12 @@ pub fn notes() -> Vec<String> {
          A write is answered once it is on disk."
             .to_owned(),
         format!("{place} One client sends 16 requests at a time over TLS; it is part of what is measured."),
-        "A real kube-apiserver is in no package. To see one's figures: `cargo run --release -p conformance -- --kubeconfig FILE bench`."
-            .to_owned(),
+        match control_plane {
+            true => "Kubernetes is etcd, kube-apiserver, kube-controller-manager and kube-scheduler together, and no node: it \
+                     runs no pods. Its memory is that of all four.",
+            false => "No real control plane was measured: `--control-plane FOLDER` measures one that crates/conformance/peer has built.",
+        }
+        .to_owned(),
         "Ready pods are a Deployment of three stubs with readiness probes. The memory is the cluster's own, without its pods."
             .to_owned(),
     ]

@@ -55,6 +55,17 @@ pub enum BenchError {
         /// What there is.
         known: String,
     },
+    /// There is no control plane where somebody said that there is one.
+    #[error(
+        "no control plane is built in {}: {cause}\nBuild one, with Go and in ten minutes: crates/conformance/peer/install.sh {}",
+        folder.display(), folder.display()
+    )]
+    ControlPlane {
+        /// The folder.
+        folder: PathBuf,
+        /// What the system said.
+        cause: std::io::Error,
+    },
     /// A peer is not here and cannot be put here.
     #[error("{peer} is not here: {why}\n{how}")]
     Peer {

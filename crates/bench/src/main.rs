@@ -87,14 +87,16 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
                 router::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
-        Some(Command::Cluster { run }) => {
+        Some(Command::Cluster { run, control_plane }) => {
             let bench = Bench {
                 name: "cluster",
                 peers: cluster::PEERS,
                 rounds: cluster::ROUNDS[usize::from(run.quick)],
-                notes: cluster::notes(),
+                notes: cluster::notes(control_plane.is_some()),
             };
-            measure(&bench, &run, stop, |_none, on| cluster::prepare(on.places, on.progress, stop))
+            measure(&bench, &run, stop, |_none, on| {
+                cluster::prepare(control_plane.as_deref(), on.places, on.progress, stop)
+            })
         }
         Some(Command::Loadgen { run }) => {
             let bench = Bench {

@@ -10,6 +10,8 @@ pub(crate) struct Used {
     pub(crate) cpu: Duration,
     /// The most memory that each of them held, summed, in bytes.
     pub(crate) peak_rss_bytes: u64,
+    /// The memory that each of them holds now, summed, in bytes. What they share counts for each.
+    pub(crate) rss_bytes: u64,
 }
 
 impl Used {
@@ -22,6 +24,7 @@ impl Used {
             let Some(used) = one(&dir) else { continue };
             total.cpu += used.cpu;
             total.peak_rss_bytes += used.peak_rss_bytes;
+            total.rss_bytes += used.rss_bytes;
             found = true;
         }
         found.then_some(total)
@@ -36,9 +39,12 @@ fn one(dir: &Path) -> Option<Used> {
         nanoseconds += text.split_whitespace().next()?.parse::<u64>().ok()?;
     }
     let status = std::fs::read_to_string(dir.join("status")).ok()?;
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kilobytes: u64 = peak?.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(Used { cpu: Duration::from_nanos(nanoseconds), peak_rss_bytes: kilobytes * 1024 })
+    let bytes = |field: &str| -> Option<u64> {
+        let said = status.lines().find_map(|line| line.strip_prefix(field))?;
+        Some(said.trim().trim_end_matches("kB").trim().parse::<u64>().ok()? * 1024)
+    };
+    let (peak_rss_bytes, rss_bytes) = (bytes("VmHWM:")?, bytes("VmRSS:")?);
+    Some(Used { cpu: Duration::from_nanos(nanoseconds), peak_rss_bytes, rss_bytes })
 }
 
 fn descendants(root: u32) -> Vec<u32> {
@@ -76,6 +82,7 @@ mod tests {
         assert!(ours.contains(&child.id()));
         let with = Used::by(std::process::id()).unwrap();
         assert!(with.cpu >= before.cpu && with.peak_rss_bytes > 1 << 20);
+        assert!(with.rss_bytes > 1 << 20 && with.rss_bytes <= with.peak_rss_bytes);
         child.kill().unwrap();
         child.wait().unwrap();
     }

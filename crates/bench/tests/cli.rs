@@ -77,6 +77,17 @@ fn a_peer_that_was_asked_for_and_cannot_be_installed_ends_the_bench_with_2() {
 }
 
 #[test]
+fn a_control_plane_that_is_not_there_is_said_before_anything_is_built() {
+    let target = TempDir::new().unwrap();
+    let mut command = bench(&target);
+    command.arg("cluster").arg("--control-plane").arg(target.path());
+    let (status, stdout, stderr) = said(&command.output().unwrap());
+    assert_eq!((status, stdout.as_str()), (Some(2), ""));
+    assert!(stderr.contains("crates/conformance/peer/install.sh"), "{stderr}");
+    assert!(!target.path().join("bench").exists(), "nothing is measured");
+}
+
+#[test]
 fn a_default_peer_that_cannot_be_installed_leaves_our_figures() {
     let target = TempDir::new().unwrap();
     let mut command = bench(&target);
