@@ -60,7 +60,10 @@ impl Rollout<'_> {
     }
 
     fn shrink_available(&mut self, minimum: i64) -> bool {
-        let available = sum(self.all(), "status/availableReplicas");
+        // A set that was told to shrink may still count pods that are to go, and would pay for them twice. Kubernetes takes the status as it
+        // is: there a rollout can fall below its minimum for a moment.
+        let stay = |set: &Value| set.count("status/availableReplicas").min(size(set));
+        let available: i64 = self.all().map(stay).sum();
         let mut left = available - minimum;
         let before = left;
         for index in 0..self.old.len() {

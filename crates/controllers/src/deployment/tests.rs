@@ -75,6 +75,22 @@ fn a_step_goes_as_far_as_surge_and_availability_let_it() {
 }
 
 #[test]
+fn pods_that_an_old_set_has_yet_to_end_do_not_pay_for_others() {
+    let mut deployment = deployment(4);
+    deployment["spec"]["strategy"]["rollingUpdate"] = json!({"maxSurge": 1, "maxUnavailable": 0});
+    let mut sets = [set("old", "v1", 2, 1), set("new", "v2", 3, 2)];
+    for (name, pods) in [("desired-replicas", "4"), ("max-replicas", "5")] {
+        for set in &mut sets {
+            set["metadata"]["annotations"][format!("deployment.kubernetes.io/{name}")] =
+                json!(pods);
+        }
+    }
+    sets[0]["status"] = json!({"replicas": 3, "readyReplicas": 3, "availableReplicas": 3});
+    let plan = look(&deployment, &sets);
+    assert_eq!(sizes(&plan), [("old".to_owned(), 1)], "five are to stay, and four must");
+}
+
+#[test]
 fn old_sets_beyond_the_limit_are_deleted_once_all_is_done() {
     let mut done = deployment(10);
     done["status"] = json!({"observedGeneration": 1, "replicas": 10, "updatedReplicas": 10, "availableReplicas": 10});
