@@ -193,6 +193,14 @@ impl Client {
     }
 }
 
+/// Makes a folder for a cluster, without what another has left in it.
+fn clear(folder: &Path) -> Result<(), BenchError> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder).map_err(BenchError::io(folder))?;
+    }
+    std::fs::create_dir_all(folder).map_err(BenchError::io(folder))
+}
+
 /// Our cluster.
 struct Ours {
     program: PathBuf,
@@ -202,14 +210,6 @@ struct Ours {
 }
 
 impl Ours {
-    /// An empty folder for a cluster.
-    fn fresh(&self) -> Result<(), BenchError> {
-        if self.state.exists() {
-            std::fs::remove_dir_all(&self.state).map_err(BenchError::io(&self.state))?;
-        }
-        std::fs::create_dir_all(&self.state).map_err(BenchError::io(&self.state))
-    }
-
     fn kubeconfig(&self) -> PathBuf {
         self.state.join("kubeconfig")
     }
@@ -221,7 +221,7 @@ impl Ours {
 
     /// Starts a cluster as a task says, and asks it.
     fn asked(&self, task: &Task, rates: bool, stop: &Stop) -> Result<Asked, BenchError> {
-        self.fresh()?;
+        clear(&self.state)?;
         let cluster = Process::start(task)?;
         cluster.announced("ready ", UP_LIMIT, stop)?;
         self.client.bench(&self.kubeconfig(), cluster.id(), rates, stop)
@@ -234,7 +234,7 @@ impl Contender for Ours {
     }
 
     fn measure(&mut self, stop: &Stop) -> Result<Measured, BenchError> {
-        self.fresh()?;
+        clear(&self.state)?;
         let run = [
             Path::new("run"),
             Path::new("--state"),

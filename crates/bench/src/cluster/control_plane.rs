@@ -5,7 +5,7 @@ use std::process::Command;
 
 use grader::Stop;
 
-use super::{Client, LIMIT, SERVER_CORE, UP_LIMIT};
+use super::{Client, LIMIT, SERVER_CORE, UP_LIMIT, clear};
 use crate::compare::{Contender, Measured};
 use crate::run::Process;
 use crate::used::Used;
@@ -56,15 +56,13 @@ impl ControlPlane {
         Self { programs, script, state, client: client.clone() }
     }
 
-    /// An empty folder, and where its kubeconfig will be.
-    fn fresh(&self) -> Result<PathBuf, BenchError> {
-        if self.state.exists() {
-            std::fs::remove_dir_all(&self.state).map_err(BenchError::io(&self.state))?;
-        }
-        Ok(self.state.join("kubeconfig"))
+    fn kubeconfig(&self) -> PathBuf {
+        self.state.join("kubeconfig")
     }
 
+    /// Starts it in an empty folder, and waits until it is up.
     fn started(&self, kept: bool, stop: &Stop) -> Result<Process, BenchError> {
+        clear(&self.state)?;
         let task = Task::new(&self.script, LIMIT).args([&self.programs.folder]).args(HOLD);
         let task = task.env("STATE", &self.state.to_string_lossy());
         let cluster = Process::start(&if kept { task.on_core(SERVER_CORE) } else { task })?;
@@ -79,17 +77,16 @@ impl Contender for ControlPlane {
     }
 
     fn measure(&mut self, stop: &Stop) -> Result<Measured, BenchError> {
-        let kubeconfig = self.fresh()?;
+        clear(&self.state)?;
+        let kubeconfig = self.kubeconfig();
         let state = format!("STATE={}", self.state.display());
         let script = [Path::new("env"), Path::new(&state), &self.script, &self.programs.folder];
         let command = [&script[..], &STAY.map(Path::new)].concat();
         let up = self.client.first_answer(&kubeconfig, &command, stop)?;
-        self.fresh()?;
         let cluster = self.started(false, stop)?;
         let idle = Used::by(cluster.id()).map(|used| used.rss_bytes as f64 / 1e6);
         let free = self.client.bench(&kubeconfig, cluster.id(), false, stop)?;
         drop(cluster);
-        self.fresh()?;
         let cluster = self.started(true, stop)?;
         let kept = self.client.bench(&kubeconfig, cluster.id(), true, stop)?;
         Ok(vec![up, free.ready_ms, kept.reads, kept.writes, free.event_ms, idle])
