@@ -1,7 +1,7 @@
 //! `bench cluster`: the embedded cluster beside the figures that it should reach.
 //!
-//! The goals stand in a peer's place, and beside them a real control plane where somebody has built one: that takes Go and ten
-//! minutes. The client is `conformance bench`, which knows no cluster of ours, and measures whatever a kubeconfig names. Rates are
+//! The goals stand in a peer's place, and beside them a real control plane where somebody has built one, which takes Go. The
+//! client is `conformance bench`, which knows no cluster of ours, and measures whatever a kubeconfig names. Rates are
 //! those of a cluster that is kept on one processor, while the client has another.
 
 mod control_plane;

@@ -57,7 +57,7 @@ pub enum BenchError {
     },
     /// There is no control plane where somebody said that there is one.
     #[error(
-        "no control plane is built in {}: {cause}\nBuild one, with Go and in ten minutes: crates/conformance/peer/install.sh {}",
+        "no control plane is built in {}: {cause}\nBuild one, with Go and nine minutes of processor time: crates/conformance/peer/install.sh {}",
         folder.display(), folder.display()
     )]
     ControlPlane {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds etcd, kube-apiserver, kube-controller-manager and kube-scheduler of the versions in go.mod into a folder.
-# Needs Go 1.24 or later and its module proxy. Ten minutes of two cores, 5 GB of Go's caches.
+# Needs Go 1.24 or later and its module proxy. Nine minutes of processor time, 5 GB of Go's caches.
 #
 #     ./install.sh FOLDER
 set -euo pipefail
