@@ -14,7 +14,7 @@ use routing::{
     Refusal, RequestKey, Scrape,
 };
 
-use crate::route_plan::{Backend, BackendNo, Plan, Planned};
+use crate::route_plan::{Backend, BackendNo, Known, Plan, Planned};
 
 /// Requests that were sent to each backend.
 pub const REQUESTS: &str = "llm_router_route_requests_total";
@@ -273,12 +273,14 @@ impl Dispatch for Routed {
 
     fn counts(&self, now: Duration) -> Counts {
         let mut all = self.gone;
+        // Whoever is told that endpoints are ready sends requests, and without a route each of them gets 503.
+        let has_route = matches!(self.planned.get().route, Known::Route(_));
         for part in &self.parts {
             let counts = part.dispatch.counts(now);
             add(&mut all, counts);
             all.queued += counts.queued;
             all.in_flight += counts.in_flight;
-            all.ready += counts.ready;
+            all.ready += if has_route { counts.ready } else { 0 };
             all.ejected += counts.ejected;
         }
         all

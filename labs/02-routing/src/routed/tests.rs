@@ -120,6 +120,19 @@ fn requests_go_to_the_endpoints_of_the_backend_that_the_weights_give_them() {
 }
 
 #[test]
+fn who_says_ready_has_a_route_by_which_a_request_can_go() {
+    let mut rig = Rig::new();
+    rig.plan.route = Known::Unknown;
+    rig.publish();
+    rig.ready(&[10, 20]);
+    assert_eq!(rig.routed.counts(NOW).ready, 0, "both are well, and no route leads there");
+    assert_eq!(rig.ask(0), Err(503));
+    rig.set_weights(1, 1);
+    assert_eq!(rig.routed.counts(NOW).ready, 2, "at once, and not only when somebody asks");
+    assert!(rig.ask(1).is_ok());
+}
+
+#[test]
 fn a_backend_without_endpoints_refuses_its_part_and_no_more() {
     let mut rig = Rig::new().weights(1, 1);
     rig.ready(&[10]);

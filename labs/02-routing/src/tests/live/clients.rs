@@ -28,8 +28,8 @@ pub(super) enum Ending {
     Miscounted { tokens: usize, asked: usize },
     /// An event that says error, and `[DONE]`, after so many tokens of this engine.
     ErrorEvent { tokens: usize, engine: String },
-    /// Another status than 200.
-    Status(u16),
+    /// Another status than 200, and the reason that came with it.
+    Refused { status: u16, message: String },
     /// No connection, or one that broke, after so many tokens.
     Broken { tokens: usize },
 }
@@ -114,13 +114,24 @@ impl Stream {
         Event::Tokens
     }
 
+    /// What an answer with an error says, in OpenAI's form.
+    fn message(&mut self) -> String {
+        let mut text = String::new();
+        let _cut_off = self.reader.as_mut().map(|reader| reader.read_to_string(&mut text));
+        let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+        let error: Value = serde_json::from_str(body).unwrap_or_default();
+        error["error"]["message"].as_str().unwrap_or_default().to_owned()
+    }
+
     /// Reads it to its end.
     pub(super) fn ending(mut self) -> Ending {
         let mut error = false;
         loop {
             match self.event() {
                 Some(Event::Status(200) | Event::Tokens) => {}
-                Some(Event::Status(status)) => return Ending::Status(status),
+                Some(Event::Status(status)) => {
+                    return Ending::Refused { status, message: self.message() };
+                }
                 Some(Event::Error) => error = true,
                 Some(Event::Done) => break,
                 None => return Ending::Broken { tokens: self.tokens },
