@@ -21,11 +21,14 @@ use crate::cli::TestArgs;
 pub(crate) enum Outcome {
     /// It passed.
     Passed,
-    /// It failed, with what it said last.
+    /// It failed, with what it said; the last lines say best what is wrong.
     Failed(String),
     /// It could not be done here, for this reason.
     Skipped(String),
 }
+
+/// Last lines of a failed step that are told again after the table.
+const TOLD_AGAIN: usize = 12;
 
 /// What steps work on.
 pub(crate) struct Bench<'a> {
@@ -94,5 +97,13 @@ fn summary(done: &[(&Step, Outcome, Duration)]) -> u8 {
         anstream::println!(" {colour}{word:8}{colour:#} {:10} {took:7.1} s  {why}", step.name);
     }
     println!("{passed} passed, {failed} failed, {skipped} skipped");
+    // Once more at the very end: it is what is kept of a long log.
+    for (step, outcome, _) in done {
+        if let Outcome::Failed(said) = outcome {
+            let said: Vec<&str> = said.lines().collect();
+            let end = &said[said.len().saturating_sub(TOLD_AGAIN)..];
+            anstream::println!("\n{} ended with:\n{}", step.name, end.join("\n"));
+        }
+    }
     u8::from(failed > 0)
 }

@@ -304,11 +304,28 @@ impl Bench<'_> {
         let (_, said) = run_streaming(command.args(flags), self.stop, |line| json.push_str(line))?;
         let report: Value = serde_json::from_str(&json).unwrap_or_default();
         let said: Vec<&str> = said.lines().collect();
-        Ok((report.clone(), format!("{report:#}\n{}", said.join("\n"))))
+        let told = format!("{report:#}\n{}\n{}", said.join("\n"), not_passed(&report).join("\n"));
+        Ok((report, told))
     }
 }
 
-/// Runs a command; its output is shown only if it fails: what names a failure, then the end.
+/// The checks of a lab's report that did not pass, a line each.
+fn not_passed(report: &Value) -> Vec<String> {
+    let of = |value: &Value, field: &str| value[field].as_array().cloned().unwrap_or_default();
+    let checks = of(report, "tasks").into_iter().flat_map(|task| of(&task, "checks"));
+    let ended = checks.filter(|check| check["verdict"] == "FAIL" || check["verdict"] == "UNKNOWN");
+    let line = |check: Value| {
+        let message =
+            of(&check, "message").iter().filter_map(Value::as_str).collect::<Vec<_>>().join("; ");
+        let word = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+        format!("{} {}: {message}", word("verdict"), word("name"))
+    };
+    let trouble = ["trouble", "compile_error"].map(|field| report[field].clone());
+    let trouble = trouble.into_iter().filter(|one| !one.is_null()).map(|one| one.to_string());
+    trouble.chain(ended.map(line)).collect()
+}
+
+/// Runs a command; its output is shown only if it fails: its end, then what names a failure.
 pub(super) fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
     let mut printed = Vec::new();
     let mut failures: Vec<String> = Vec::new();
@@ -330,6 +347,7 @@ pub(super) fn ok(bench: &Bench<'_>, mut command: Command) -> Result<Outcome> {
     let panics = panics.flat_map(|(at, _)| printed[at..].iter().take(2)).take(SHOWN_LINES);
     failures.extend(panics.cloned().collect::<Vec<_>>());
     let from = printed.len().saturating_sub(SHOWN_LINES);
-    failures.extend_from_slice(&printed[from..]);
-    Ok(Outcome::Failed(failures.join("\n")))
+    let mut told = printed.split_off(from);
+    told.extend(failures);
+    Ok(Outcome::Failed(told.join("\n")))
 }
