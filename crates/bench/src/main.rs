@@ -74,8 +74,7 @@ fn run(cli: Cli, stop: &Stop) -> Result<u8> {
                 simulation::prepare(run.quick, peers, on.places, on.progress, stop)
             })
         }
-        Some(Command::Policy { quick, live: true, book }) => policies_live(quick, book, stop),
-        Some(Command::Policy { quick, live: false, book }) => policies(quick, book, stop),
+        Some(Command::Policy { quick, live, book }) => policies(quick, live, book, stop),
         Some(Command::Router { run }) => {
             let bench = Bench {
                 name: "router",
@@ -176,39 +175,53 @@ fn measure(
     Ok(if trouble.is_empty() { 0 } else { TROUBLE })
 }
 
-/// The policies: no machine, no peers, no rounds.
-fn policies(quick: bool, book: bool, stop: &Stop) -> Result<u8> {
+/// The policies, in virtual time or in both: no peers, no rounds.
+fn policies(quick: bool, live: bool, book: bool, stop: &Stop) -> Result<u8> {
     let places = Places::here();
     let progress = Progress::on_stderr();
-    let result = policy::measure(quick, command(), &places, &progress, stop)?;
-    drop(progress);
-    let page = BookPage::of(&places.root, "policy");
-    let json = if book { page.result } else { places.bench().join("policy.json") };
-    anstream::print!("{}", policy::markdown(&result));
-    result.save(&json).context("the result could not be saved")?;
-    anstream::println!("\nsaved in {}", json.display());
-    if book {
-        write(&page.table, &policy::markdown(&result))?;
-        write(&page.plot, &policy::svg(&result))?;
+    if live {
+        let result = policy::measure_live(quick, command(), &places, &progress, stop)?;
+        drop(progress);
+        let shown = Shown { name: "policy-live", table: result.markdown(), plot: None };
+        shown.save(book, &places, |json| result.save(json))?;
+    } else {
+        let result = policy::measure(quick, command(), &places, &progress, stop)?;
+        drop(progress);
+        let (table, plot) = (policy::markdown(&result), Some(policy::svg(&result)));
+        Shown { name: "policy", table, plot }.save(book, &places, |json| result.save(json))?;
     }
     Ok(0)
 }
 
-/// The policies in both times: a machine, but no peers and no rounds.
-fn policies_live(quick: bool, book: bool, stop: &Stop) -> Result<u8> {
-    let places = Places::here();
-    let progress = Progress::on_stderr();
-    let result = policy::measure_live(quick, command(), &places, &progress, stop)?;
-    drop(progress);
-    let page = BookPage::of(&places.root, "policy-live");
-    let json = if book { page.result } else { places.bench().join("policy-live.json") };
-    anstream::print!("{}", result.markdown());
-    result.save(&json).context("the result could not be saved")?;
-    anstream::println!("\nsaved in {}", json.display());
-    if book {
-        write(&page.table, &result.markdown())?;
+/// What people see of a result that has a table of its own.
+struct Shown {
+    name: &'static str,
+    table: String,
+    plot: Option<String>,
+}
+
+impl Shown {
+    /// Prints the table and saves the result; in the book, with table and plot.
+    fn save(
+        &self,
+        book: bool,
+        places: &Places,
+        save: impl FnOnce(&Path) -> Result<(), BenchError>,
+    ) -> Result<()> {
+        let Self { name, table, plot } = self;
+        let page = BookPage::of(&places.root, name);
+        let json = if book { page.result } else { places.bench().join(format!("{name}.json")) };
+        anstream::print!("{table}");
+        save(&json).context("the result could not be saved")?;
+        anstream::println!("\nsaved in {}", json.display());
+        if book {
+            write(&page.table, table)?;
+            if let Some(plot) = plot {
+                write(&page.plot, plot)?;
+            }
+        }
+        Ok(())
     }
-    Ok(0)
 }
 
 fn report(result: &BenchResult, json: &Path, plot: Option<&Path>) -> Result<()> {
