@@ -6,7 +6,7 @@
 //! - [`ArrivalProcess`]: [`Gaps`] (how irregular) under a [`RateProfile`] (how many a second, over time);
 //! - [`Lengths`]: of prompts and of answers, in tokens;
 //! - [`Mix`]: requests drawn from lengths and a [`SharedPrefix`];
-//! - [`Trace`]: requests recorded elsewhere, with their times; [`mooncake`] writes one;
+//! - [`Trace`]: requests recorded elsewhere, with their times; [`mooncake`] writes one, of [`MooncakeLine`]s;
 //! - [`Prompt`]: what a prompt says, as far as prefix caches can tell.
 
 mod arrivals;
@@ -25,7 +25,7 @@ pub use error::WorkloadError;
 pub use gaps::{Gaps, MAX_CV};
 pub use lengths::{Lengths, MAX_LENGTH};
 pub use mix::{MAX_GROUPS, Mix, Request, Requests, SharedPrefix};
-pub use mooncake::mooncake;
+pub use mooncake::{MooncakeLine, mooncake};
 pub use profile::{Leg, MAX_LEGS, MAX_RATE, RateProfile};
 pub use prompt::{Prompt, Segment, scramble};
 pub use trace::{MAX_LINE_BYTES, MAX_TRACE_REQUESTS, MOONCAKE_BLOCK, TimedRequest, Trace};

@@ -1,8 +1,36 @@
 //! Requests as lines of Mooncake's format, so that others replay what was drawn here.
 
-use std::fmt::Write;
+use std::fmt::{Display, Formatter, Write};
+
+use serde::Deserialize;
 
 use crate::{MOONCAKE_BLOCK, Prompt, TimedRequest, scramble};
+
+/// A line of Mooncake's format as it stands in a file: read by serde, written by [`Display`].
+///
+/// [`crate::Trace::read`] takes more: times with a fraction, and what Azure calls its fields.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct MooncakeLine {
+    /// When the request arrives, in milliseconds.
+    pub timestamp: u64,
+    /// Tokens of the prompt.
+    pub input_length: u64,
+    /// Tokens of the answer.
+    pub output_length: u64,
+    /// A name for each block of [`MOONCAKE_BLOCK`] tokens, and for what is left: equal names are equal tokens.
+    #[serde(default)]
+    pub hash_ids: Vec<u64>,
+}
+
+impl Display for MooncakeLine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { timestamp, input_length, output_length, hash_ids } = self;
+        write!(
+            f,
+            r#"{{"timestamp":{timestamp},"input_length":{input_length},"output_length":{output_length},"hash_ids":{hash_ids:?}}}"#,
+        )
+    }
+}
 
 /// Requests as Mooncake's JSONL, which [`crate::Trace::read`] reads: a line a request, times in whole milliseconds.
 ///
@@ -12,13 +40,13 @@ use crate::{MOONCAKE_BLOCK, Prompt, TimedRequest, scramble};
 pub fn mooncake<'r>(requests: impl IntoIterator<Item = &'r TimedRequest>) -> String {
     let mut out = String::new();
     for TimedRequest { at, request } in requests {
-        let (milliseconds, tokens) = (at.as_millis(), request.prompt.tokens());
-        let answer = request.output_tokens;
-        let blocks = blocks(&request.prompt);
-        let _ = writeln!(
-            out,
-            r#"{{"timestamp":{milliseconds},"input_length":{tokens},"output_length":{answer},"hash_ids":{blocks:?}}}"#,
-        );
+        let line = MooncakeLine {
+            timestamp: u64::try_from(at.as_millis()).unwrap_or(u64::MAX),
+            input_length: request.prompt.tokens() as u64,
+            output_length: request.output_tokens.into(),
+            hash_ids: blocks(&request.prompt),
+        };
+        let _ = writeln!(out, "{line}");
     }
     out
 }
@@ -68,6 +96,16 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_line_is_read_as_it_was_written(
+            (timestamp, input_length, output_length) in any::<(u64, u64, u64)>(),
+            hash_ids in prop::collection::vec(any::<u64>(), 0..5),
+        ) {
+            let line = MooncakeLine { timestamp, input_length, output_length, hash_ids };
+            let read: MooncakeLine = serde_json::from_str(&line.to_string()).unwrap();
+            prop_assert_eq!(read, line);
+        }
+
         #[test]
         fn what_is_read_again_shares_whole_blocks_of_what_was_shared(
             common in prop::collection::vec((0u64..9, 1u32..700), 0..5),

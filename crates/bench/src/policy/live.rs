@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use grader::Stop;
 use serde_json::Value;
+use workload::MooncakeLine;
 
 use crate::result::SCHEMA;
 use crate::run::{Process, run};
@@ -154,7 +155,8 @@ fn conversations(
         .args(["--save-trace".as_ref(), all.as_os_str()]);
     run(&task, stop)?;
     let all = std::fs::read_to_string(&all).map_err(BenchError::io(&all))?;
-    let trace = requests::between(&all, FROM, if quick { QUICK_UNTIL } else { UNTIL })?;
+    let mut trace = requests::read(&all)?;
+    requests::between(&mut trace, FROM, if quick { QUICK_UNTIL } else { UNTIL });
     let [.., slo] = CONVERSATIONS;
     let about = format!("turns of conversations that begin in bursts, 70 a second; {CHAT}");
     Workload::new("conversations", about, CHAT, Some(slo), &trace, dir)
@@ -293,12 +295,13 @@ impl Workload {
         about: String,
         fleet: Fleet,
         slo: Option<&'static str>,
-        text: &str,
+        lines: &[MooncakeLine],
         dir: &Path,
     ) -> Result<Self, BenchError> {
-        let (requests, output_tokens) = requests::size(text)?;
+        let (requests, output_tokens) =
+            (lines.len() as u64, lines.iter().map(|line| line.output_length).sum());
         let trace = dir.join(format!("{}.jsonl", name.replace(' ', "-")));
-        crate::write(&trace, text)?;
+        crate::write(&trace, &lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
         Ok(Self { name, about, fleet, trace, requests, output_tokens, slo })
     }
 }
