@@ -24,6 +24,7 @@ pub mod simulation;
 mod table;
 mod task;
 mod used;
+mod wait;
 
 pub use compare::{Compared, Comparison, Contender, Figure, Measured};
 pub use error::BenchError;

@@ -11,7 +11,7 @@ mod result;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grader::Stop;
 use serde_json::Value;
@@ -20,6 +20,7 @@ use workload::MooncakeLine;
 use crate::result::SCHEMA;
 use crate::run::{Process, run};
 use crate::used::Used;
+use crate::wait::wait;
 use crate::{BenchError, BenchResult, Machine, Places, Progress, Task};
 
 use super::CONVERSATIONS;
@@ -55,8 +56,8 @@ const LISTEN_LIMIT: Duration = Duration::from_secs(30);
 const READY_LIMIT: Duration = Duration::from_secs(30);
 const RUN_LIMIT: Duration = Duration::from_secs(900);
 const LIVE_LIMIT: Duration = Duration::from_secs(1_800);
-/// Between two looks whether the router is ready.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How long the router may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_millis(50);
 
 /// Equal engines.
 #[derive(Debug, Clone, Copy)]
@@ -256,29 +257,22 @@ fn live(
 
 /// Waits until the router has seen its engines.
 fn wait_until_ready(url: &str, stop: &Stop) -> Result<(), BenchError> {
-    let until = Instant::now() + READY_LIMIT;
     let address: Option<SocketAddr> = url.trim_start_matches("http://").parse().ok();
-    while Instant::now() < until {
-        if stop.is_set() {
-            return Err(BenchError::Interrupted);
-        }
-        if address.is_some_and(is_ready) {
-            return Ok(());
-        }
-        std::thread::sleep(PAUSE);
-    }
-    Err(BenchError::Output {
-        program: "sol02-router".to_owned(),
-        what: format!(
-            "it sees no engine that is ready, {} s after its start",
-            READY_LIMIT.as_secs()
-        ),
+    wait(READY_LIMIT, stop, || {
+        let not_yet = || BenchError::Output {
+            program: "sol02-router".to_owned(),
+            what: format!(
+                "it sees no engine that is ready, {} s after its start",
+                READY_LIMIT.as_secs()
+            ),
+        };
+        address.filter(|address| is_ready(*address)).map(drop).ok_or_else(not_yet)
     })
 }
 
 fn is_ready(address: SocketAddr) -> bool {
     let ask = || {
-        let mut stream = TcpStream::connect_timeout(&address, PAUSE)?;
+        let mut stream = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
         stream.set_read_timeout(Some(READY_LIMIT))?;
         stream.write_all(b"GET /ready HTTP/1.1\r\nhost: router\r\nconnection: close\r\n\r\n")?;
         let mut answer = String::new();

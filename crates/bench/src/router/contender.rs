@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use grader::Stop;
 use serde_json::Value;
@@ -13,14 +13,15 @@ use super::{OTHERS_CORE, ROUTER_CORE};
 use crate::compare::{Contender, Measured};
 use crate::run::{Process, run};
 use crate::used::Used;
+use crate::wait::wait;
 use crate::{BenchError, Task};
 
 /// How long a router may take to answer for the first time; the Python ones import for seconds.
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// How long one run of the generator may take.
 const RUN_LIMIT: Duration = Duration::from_secs(120);
-/// Between two looks whether it answers.
-const PAUSE: Duration = Duration::from_millis(100);
+/// How long it may take to accept a connection.
+const CONNECT_LIMIT: Duration = Duration::from_millis(100);
 /// Requests before the measured ones.
 const WARM: usize = 500;
 /// Requests in flight, where throughput is measured.
@@ -216,28 +217,18 @@ impl Router {
     }
 
     fn wait_until_it_answers(&self, port: u16, url: &str, stop: &Stop) -> Result<(), BenchError> {
-        let until = Instant::now() + START_LIMIT;
         let address = SocketAddr::from(([127, 0, 0, 1], port));
         let one = ["--closed", "1", "--input", "8", "--output", "1", "--no-stream"];
-        loop {
-            if TcpStream::connect_timeout(&address, PAUSE).is_ok() {
-                match self.load(url, 2, &one, stop) {
-                    Ok(_) => return Ok(()),
-                    Err(error) if stop.is_set() || Instant::now() > until => return Err(error),
-                    Err(_) => {}
-                }
-            }
-            if stop.is_set() {
-                return Err(BenchError::Interrupted);
-            }
-            if Instant::now() > until {
-                return Err(BenchError::Missing {
+        wait(START_LIMIT, stop, || {
+            // The generator says less plainly that nobody listens yet.
+            TcpStream::connect_timeout(&address, CONNECT_LIMIT).map_err(|_| {
+                BenchError::Missing {
                     what: format!("{} did not answer in time", self.title),
                     how: format!("look at what it says: start it by hand on port {port}"),
-                });
-            }
-            std::thread::sleep(PAUSE);
-        }
+                }
+            })?;
+            self.load(url, 2, &one, stop).map(drop)
+        })
     }
 }
 
