@@ -28,6 +28,8 @@ const MEASURES: &str = "cargo xtask bench ";
 const START_LIMIT: Duration = Duration::from_secs(600);
 /// How long it may take to end after Ctrl-C.
 const END_LIMIT: Duration = Duration::from_secs(20);
+/// A command that takes longer has its time printed: these are what the step takes long for.
+const LONG: Duration = Duration::from_secs(5);
 /// Lines of output that wait to be looked at.
 const LINES: usize = 64;
 
@@ -66,7 +68,11 @@ pub(super) fn run(bench: &Bench<'_>) -> Result<Outcome> {
             continue;
         }
         anstream::println!("           $ {}", command.command);
+        let started = Instant::now();
         let held = if command.ends { ends(bench, command) } else { serves(bench, command) };
+        if started.elapsed() > LONG {
+            anstream::println!("           {:.0} s", started.elapsed().as_secs_f64());
+        }
         if let Err(error) = held {
             if bench.stop.is_set() {
                 return Err(error);
