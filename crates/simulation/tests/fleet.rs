@@ -1,41 +1,27 @@
 //! What must hold for every run of a fleet, on the baseline's scheduler.
 
+mod common;
+
 use std::time::Duration;
 
 use proptest::prelude::*;
-use serving::baseline::{ContiguousPool, Counters, StaticScheduler};
-use serving::{Load, Recorder, RequestSummary, SchedulerLimits, Timeline};
+use serving::baseline::Counters;
+use serving::{Load, Recorder, RequestSummary, Timeline};
 use simulation::{
-    Arrival, Fault, FaultKind, Fleet, FleetError, Host, Limit, LinearCost, ObservedStep, Observer,
-    Outcome, Prompt, Replica, ReplicaSpec, Report, RoundRobin, Slo,
+    Arrival, Fault, FaultKind, Fleet, FleetError, Host, Limit, ObservedStep, Observer, Outcome,
+    Prompt, ReplicaSpec, Report, RoundRobin, Slo,
 };
 
-const BLOCK_SIZE: usize = 16;
-const NUM_BLOCKS: usize = 256;
+use common::{NUM_BLOCKS, replica, replicas, spec};
+
 const NO_END: Duration = Duration::MAX;
-
-const COST: LinearCost = LinearCost {
-    step: Duration::from_millis(5),
-    token: Duration::from_micros(20),
-    context_token: Duration::from_nanos(100),
-};
 
 const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-fn spec(max_num_seqs: usize) -> ReplicaSpec {
-    let limits = SchedulerLimits::try_new(max_num_seqs, 512).expect("valid limits");
-    ReplicaSpec::new(limits, BLOCK_SIZE)
-}
-
-fn replica(spec: ReplicaSpec) -> Replica {
-    let pool = ContiguousPool::new(NUM_BLOCKS, BLOCK_SIZE);
-    Replica::new(spec, Box::new(StaticScheduler::new(spec.limits, pool)), COST)
-}
-
-fn fleet(replicas: usize) -> Fleet {
-    Fleet::new((0..replicas).map(|_| replica(spec(4))).collect(), RoundRobin::default())
+fn fleet(count: usize) -> Fleet {
+    Fleet::new(replicas(count), RoundRobin::default())
 }
 
 fn run(replicas: usize, arrivals: &[Arrival]) -> Report {

@@ -1,30 +1,17 @@
 //! What a policy sees of a fleet, and what it is told.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use routing::{EndpointView, Feedback, Happening, Policy, RoundRobin, RouteRequest};
-use serving::SchedulerLimits;
-use serving::baseline::{ContiguousPool, StaticScheduler};
-use simulation::{Arrival, Fleet, LinearCost, Outcome, Prompt, Replica, ReplicaSpec, Report, Slo};
+use simulation::{Arrival, Fleet, Outcome, Prompt, Report, Slo};
 
-const COST: LinearCost = LinearCost {
-    step: Duration::from_millis(5),
-    token: Duration::from_micros(20),
-    context_token: Duration::from_nanos(100),
-};
+use common::replicas;
+
 const SCRAPES: Duration = Duration::from_millis(50);
-
-fn replicas(count: usize) -> Vec<Replica> {
-    let limits = SchedulerLimits::try_new(4, 512).expect("valid limits");
-    let spec = ReplicaSpec::new(limits, 16);
-    let replica = || {
-        let scheduler = StaticScheduler::new(limits, ContiguousPool::new(256, 16));
-        Replica::new(spec, Box::new(scheduler), COST)
-    };
-    (0..count).map(|_| replica()).collect()
-}
 
 fn arrivals(count: u64) -> Vec<Arrival> {
     (0..count).map(|i| Arrival::new(Duration::from_millis(7 * i), 40, 12)).collect()

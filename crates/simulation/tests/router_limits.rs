@@ -1,20 +1,15 @@
 //! What a router keeps to, whoever chooses.
 
+mod common;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use routing::{EndpointView, Feedback, Happening, Policy, RouteRequest};
-use serving::SchedulerLimits;
-use serving::baseline::{ContiguousPool, StaticScheduler};
-use simulation::{
-    Arrival, Fleet, FleetError, LinearCost, Outcome, Replica, ReplicaSpec, Report, RouterLimits,
-};
+use simulation::{Arrival, Fleet, FleetError, Outcome, Report, RouterLimits};
 
-const COST: LinearCost = LinearCost {
-    step: Duration::from_millis(5),
-    token: Duration::from_micros(20),
-    context_token: Duration::from_nanos(100),
-};
+use common::replicas;
+
 const NOBODY_WAITS_LONG: Duration = Duration::from_secs(60);
 
 /// Sends everything to the first replica that it is shown, as a policy does that only looks for a warm cache.
@@ -48,16 +43,6 @@ impl Policy for First {
             notes.first_tokens.push((feedback.request, took));
         }
     }
-}
-
-fn replicas(count: usize) -> Vec<Replica> {
-    let limits = SchedulerLimits::try_new(4, 512).expect("valid limits");
-    let spec = ReplicaSpec::new(limits, 16);
-    let replica = || {
-        let scheduler = StaticScheduler::new(limits, ContiguousPool::new(256, 16));
-        Replica::new(spec, Box::new(scheduler), COST)
-    };
-    (0..count).map(|_| replica()).collect()
 }
 
 fn at_once(count: usize) -> Vec<Arrival> {

@@ -1,17 +1,14 @@
 //! Troubles bite those who do not look, and those who look at one thing only.
 
+mod common;
+
 use std::time::Duration;
 
 use routing::{EndpointView, Policy, RoundRobin, RouteRequest};
-use serving::SchedulerLimits;
-use serving::baseline::{ContiguousPool, StaticScheduler};
-use simulation::{Arrival, Fleet, LinearCost, Replica, ReplicaSpec, Report, Trouble};
+use simulation::{Arrival, Fleet, Report, Trouble};
 
-const COST: LinearCost = LinearCost {
-    step: Duration::from_millis(5),
-    token: Duration::from_micros(20),
-    context_token: Duration::from_nanos(100),
-};
+use common::replicas;
+
 const FROM: Duration = Duration::from_secs(1);
 const UNTIL: Duration = Duration::from_secs(4);
 
@@ -34,12 +31,7 @@ fn what_pages_say() -> Least {
 
 /// Four replicas, a request every 10 ms for 5 s, and trouble in between.
 fn run(policy: impl Policy + 'static, trouble: Option<Trouble>) -> Report {
-    let limits = SchedulerLimits::try_new(4, 512).expect("valid limits");
-    let replica = |_| {
-        let scheduler = StaticScheduler::new(limits, ContiguousPool::new(4096, 16));
-        Replica::new(ReplicaSpec::new(limits, 16), Box::new(scheduler), COST)
-    };
-    let fleet = Fleet::new((0..4).map(replica).collect(), policy);
+    let fleet = Fleet::new(replicas(4), policy);
     let fleet = fleet.with_scrapes_every(Duration::from_millis(20));
     let fleet = match trouble {
         None => fleet,
