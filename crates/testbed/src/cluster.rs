@@ -28,28 +28,27 @@
 //! a check. Methods end the check without a verdict where the cluster gives trouble, and fail it where the log of a pod
 //! that is waited for shows a panic: that is the code under test. Those that begin with `try_` leave the verdict to the check.
 
+mod faults;
+mod talk;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt::Display;
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use cluster_orders::{End, Manifests, ObjectName, Order, PodSeen, Refusal, Reply};
+use cluster_orders::{End, Manifests, ObjectName, Order, PodSeen, Reply};
 
 use crate::engine::blame_panic;
 use crate::unknown;
+pub use faults::Faults;
+pub use talk::ClusterError;
+use talk::Talk;
 
 /// The longest wait for pods to be ready.
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// The longest wait for a fault to be made, or for it and other objects to be gone.
 const FAULT_LIMIT: Duration = Duration::from_secs(30);
-/// The longest that the program beside gets to take everything away and end.
-const END_LIMIT: Duration = Duration::from_secs(5);
-/// Pause between two looks at whether it has.
-const END_POLL: Duration = Duration::from_millis(5);
 /// Lines of a pod's log that are shown.
 const LOG_LINES: usize = 100;
 
@@ -57,42 +56,6 @@ const LOG_LINES: usize = 100;
 pub struct Cluster {
     namespace: String,
     talk: Mutex<Talk>,
-    child: Child,
-}
-
-/// Faults that were made. Dropping them undoes them.
-pub struct Faults<'a> {
-    cluster: &'a Cluster,
-    objects: Vec<ObjectName>,
-}
-
-/// Why an order was not carried out.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// The grader did not say where.
-    #[error("{0} is not set: live checks on a cluster are run by `cargo xtask lab`")]
-    NotSet(&'static str),
-    /// The program that talks to the cluster cannot be started.
-    #[error("cannot start {program}: {cause}", program = program.display())]
-    Spawn {
-        /// The program.
-        program: PathBuf,
-        /// What the system said.
-        cause: std::io::Error,
-    },
-    /// It ended, or said nonsense.
-    #[error("the program that talks to the cluster {0}")]
-    Silent(String),
-    /// The cluster did not do it.
-    #[error("{why}", why = .0.why)]
-    Refused(Refusal),
-}
-
-/// Both ends of the conversation.
-struct Talk {
-    /// Taken when there is nothing more to say.
-    orders: Option<ChildStdin>,
-    replies: BufReader<ChildStdout>,
 }
 
 /// A place on the cluster that the grader chose. Where there is none, the check ends without a verdict.
@@ -121,22 +84,11 @@ impl Cluster {
         program: OsString,
         environment: impl IntoIterator<Item = (String, OsString)>,
     ) -> Result<Self, ClusterError> {
-        let mut child = Command::new(&program)
-            .envs(environment)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|cause| ClusterError::Spawn { program: program.into(), cause })?;
-        let orders = child.stdin.take();
-        let replies = child.stdout.take().map(BufReader::new);
-        let replies = replies.ok_or_else(|| ClusterError::Silent("has no output".to_owned()))?;
-        let talk = Mutex::new(Talk { orders, replies });
-        let mut cluster = Self { namespace: String::new(), talk, child };
-        match cluster.talk.get_mut().unwrap_or_else(PoisonError::into_inner).hear()? {
-            Reply::Place(namespace) => cluster.namespace = namespace,
-            other => return Err(unexpected(&other)),
+        let mut talk = Talk::start(program, environment)?;
+        match talk.hear()? {
+            Reply::Place(namespace) => Ok(Self { namespace, talk: Mutex::new(talk) }),
+            other => Err(unexpected(&other)),
         }
-        Ok(cluster)
     }
 
     /// The namespace in which everything happens.
@@ -239,21 +191,22 @@ impl Cluster {
     /// [`ClusterError::Refused`] where an executor cannot make them, or nobody is there to.
     pub fn try_inject(&self, manifests: &Manifests) -> Result<Faults<'_>, ClusterError> {
         let order = Order::Inject { manifests: manifests.clone(), limit: FAULT_LIMIT };
-        Ok(Faults { cluster: self, objects: self.objects(&order)? })
+        Ok(Faults::new(self, self.objects(&order)?))
     }
 
     /// Deletes objects, like `Pod/engine-0`, and waits until they are gone.
     pub fn delete(&self, objects: &[&str]) {
-        let objects = objects.iter().map(|object| name(object)).collect();
-        self.verdict(self.order(&Order::Delete { objects, limit: FAULT_LIMIT }));
+        self.verdict(self.try_delete(objects.iter().map(|object| name(object)).collect()));
     }
 
     /// Kills the program beside, so that nothing is taken away: what is left then is the grader's to sweep. For tests of that.
     #[doc(hidden)]
-    pub fn kill(mut self) {
-        // Fails only where it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+    pub fn kill(self) {
+        self.talk.into_inner().unwrap_or_else(PoisonError::into_inner).kill();
+    }
+
+    fn try_delete(&self, objects: Vec<ObjectName>) -> Result<(), ClusterError> {
+        self.order(&Order::Delete { objects, limit: FAULT_LIMIT }).map(drop)
     }
 
     fn url(&self, end: End, port: u16) -> String {
@@ -272,9 +225,7 @@ impl Cluster {
     }
 
     fn order(&self, order: &Order) -> Result<Reply, ClusterError> {
-        let mut talk = self.talk.lock().unwrap_or_else(PoisonError::into_inner);
-        talk.say(order)?;
-        talk.hear()
+        self.talk.lock().unwrap_or_else(PoisonError::into_inner).ask(order)
     }
 
     fn verdict<T>(&self, result: Result<T, ClusterError>) -> T {
@@ -287,72 +238,6 @@ impl Cluster {
                 tail => unknown(format!("{error}; its log ends: {}", tail.join(" | "))),
             }
         })
-    }
-}
-
-impl Drop for Cluster {
-    fn drop(&mut self) {
-        let talk = self.talk.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(talk.orders.take());
-        let deadline = Instant::now() + END_LIMIT;
-        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
-            std::thread::sleep(END_POLL);
-        }
-        // Both fail only where the process is gone already. The grader takes away what it could not.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-// === impl Faults ===
-
-impl Faults<'_> {
-    /// Undoes them, and waits until they are.
-    pub fn clear(mut self) {
-        let objects = std::mem::take(&mut self.objects);
-        self.cluster.verdict(self.cluster.order(&Order::Delete { objects, limit: FAULT_LIMIT }));
-    }
-
-    /// The objects that stand for them.
-    #[must_use]
-    pub fn objects(&self) -> &[ObjectName] {
-        &self.objects
-    }
-}
-
-impl Drop for Faults<'_> {
-    fn drop(&mut self) {
-        let objects = std::mem::take(&mut self.objects);
-        if !objects.is_empty() {
-            // What cannot be undone now goes with the namespace.
-            let _ = self.cluster.order(&Order::Delete { objects, limit: FAULT_LIMIT });
-        }
-    }
-}
-
-// === impl Talk ===
-
-impl Talk {
-    fn say(&mut self, order: &Order) -> Result<(), ClusterError> {
-        let silent = |error: String| ClusterError::Silent(format!("hears nothing: {error}"));
-        let orders = self.orders.as_mut().ok_or_else(|| silent("it was dismissed".to_owned()))?;
-        let line = serde_json::to_string(order).map_err(|error| silent(error.to_string()))?;
-        writeln!(orders, "{line}").map_err(|error| silent(error.to_string()))
-    }
-
-    /// The next answer. The program bounds every wait, and ends where it cannot go on.
-    fn hear(&mut self) -> Result<Reply, ClusterError> {
-        let mut line = String::new();
-        let read = self.replies.read_line(&mut line);
-        let read = read.map_err(|error| ClusterError::Silent(error.to_string()))?;
-        if read == 0 {
-            return Err(ClusterError::Silent("ended; it says why above".to_owned()));
-        }
-        match serde_json::from_str(&line) {
-            Ok(Reply::Refused(refusal)) => Err(ClusterError::Refused(refusal)),
-            Ok(reply) => Ok(reply),
-            Err(error) => Err(ClusterError::Silent(format!("said {:?}: {error}", line.trim()))),
-        }
     }
 }
 
@@ -371,6 +256,7 @@ fn name(object: &str) -> ObjectName {
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
+    use std::path::PathBuf;
 
     use super::*;
 
