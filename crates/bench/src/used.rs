@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use process_tree::Tree;
+
 /// Processor time and memory of a process and its descendants.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Used {
@@ -19,7 +21,8 @@ impl Used {
     pub(crate) fn by(pid: u32) -> Option<Self> {
         let mut total = Self::default();
         let mut found = false;
-        for pid in descendants(pid) {
+        let below = Tree::look().below(pid).into_iter().map(|process| process.id);
+        for pid in std::iter::once(pid).chain(below) {
             let dir = Path::new("/proc").join(pid.to_string());
             let Some(used) = one(&dir) else { continue };
             total.cpu += used.cpu;
@@ -47,29 +50,6 @@ fn one(dir: &Path) -> Option<Used> {
     Some(Used { cpu: Duration::from_nanos(nanoseconds), peak_rss_bytes, rss_bytes })
 }
 
-fn descendants(root: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = std::fs::read_dir("/proc")
-        .map(|entries| {
-            let pids =
-                entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-            pids.filter_map(|pid: u32| Some((pid, parent(pid)?))).collect()
-        })
-        .unwrap_or_default();
-    let mut all = vec![root];
-    let mut at = 0;
-    while let Some(parent) = all.get(at).copied() {
-        all.extend(parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid));
-        at += 1;
-    }
-    all
-}
-
-fn parent(pid: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The name stands in parentheses and may hold anything.
-    stat.rsplit(')').next()?.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
     use super::*;
@@ -78,8 +58,6 @@ mod tests {
     fn a_process_is_seen_with_its_children() {
         let before = Used::by(std::process::id()).unwrap();
         let mut child = std::process::Command::new("sleep").arg("5").spawn().unwrap();
-        let ours = descendants(std::process::id());
-        assert!(ours.contains(&child.id()));
         let with = Used::by(std::process::id()).unwrap();
         assert!(with.cpu >= before.cpu && with.peak_rss_bytes > 1 << 20);
         assert!(with.rss_bytes > 1 << 20 && with.rss_bytes <= with.peak_rss_bytes);

@@ -1,7 +1,6 @@
 //! What a process of this machine holds: for clusters that run here, to see that nothing leaks. Linux alone has it.
 
-use std::collections::BTreeMap;
-
+use process_tree::Tree;
 use serde_json::{Value, json};
 
 /// What a process and its descendants hold.
@@ -32,7 +31,7 @@ impl Holdings {
             memory_kib: field("VmRSS:")?,
             files: std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count),
             threads: field("Threads:")?,
-            descendants: descendants(pid),
+            descendants: Tree::look().below(pid).len(),
             listening: listening(),
         })
     }
@@ -45,35 +44,6 @@ impl Holdings {
             "descendants": self.descendants, "listening": self.listening,
         })
     }
-}
-
-/// All processes by their parent.
-fn children() -> BTreeMap<u32, Vec<u32>> {
-    let mut children = BTreeMap::<u32, Vec<u32>>::new();
-    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        // The name is in brackets and may hold anything: fields are counted after its end.
-        let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
-        if let Some(parent) = after.split_whitespace().nth(1).and_then(|field| field.parse().ok()) {
-            children.entry(parent).or_default().push(pid);
-        }
-    }
-    children
-}
-
-fn descendants(pid: u32) -> usize {
-    let children = children();
-    let mut open = vec![pid];
-    let mut count = 0;
-    while let Some(pid) = open.pop() {
-        let own = children.get(&pid).map_or(&[][..], Vec::as_slice);
-        count += own.len();
-        open.extend(own);
-    }
-    count
 }
 
 /// State `0A` of /proc/net/tcp is TCP_LISTEN (include/net/tcp_states.h).

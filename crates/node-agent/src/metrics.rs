@@ -7,11 +7,11 @@ use std::time::Duration;
 use apimachinery::Key;
 use apimachinery::quantity::Quantity;
 use jiff::Timestamp;
+use process_tree::{Process, Tree};
 use tokio::time::Instant;
 
 use crate::agent::{NodeAgent, Shared};
 use crate::pod::worker::Message;
-use crate::supervisor::processes::{self, Process};
 
 /// What a container uses.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +93,7 @@ pub(crate) async fn measure(shared: Arc<Shared>) {
 /// Measures once. Returns containers that use more memory than they may.
 fn sample(shared: &Shared) -> Vec<(Key, String)> {
     let targets = targets(shared);
-    let all = processes::all();
+    let all = Tree::look();
     let now = Instant::now();
     let mut state = shared.meter.state.lock().unwrap_or_else(PoisonError::into_inner);
     let window = state.at.map_or(Duration::ZERO, |at| now.duration_since(at));
@@ -162,13 +162,13 @@ fn targets(shared: &Shared) -> Vec<Target> {
 }
 
 /// Processes of a container: below its main process, or of its session; what else is in a pod of one container is that one's.
-fn of_container(all: &BTreeMap<u32, Process>, target: &Target, targets: &[Target]) -> Vec<Process> {
+fn of_container(all: &Tree, target: &Target, targets: &[Target]) -> Vec<Process> {
     let alone = targets.iter().filter(|one| one.supervisor == target.supervisor).count() == 1;
     if alone {
-        return processes::below(all, target.supervisor);
+        return all.alive_below(target.supervisor);
     }
-    let mut own = processes::below(all, target.main);
-    own.extend(all.get(&target.main));
+    let mut own = all.alive_below(target.main);
+    own.extend(all.get(target.main).filter(Process::is_alive));
     own
 }
 

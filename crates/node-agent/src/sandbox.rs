@@ -9,13 +9,14 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use process_tree::this_program;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{Notify, mpsc, oneshot};
 
+use crate::supervisor::SUPERVISOR;
 use crate::supervisor::channel::{self, Inbox};
 use crate::supervisor::order::{Ending, Log, Order, Report, Spec, TaskId};
-use crate::supervisor::{SUPERVISOR, this_program};
 
 /// Orders on their way to one supervisor.
 const ORDERS: usize = 64;

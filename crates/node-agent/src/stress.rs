@@ -3,11 +3,12 @@
 use std::time::{Duration, Instant};
 
 use apimachinery::Key;
+use process_tree::this_program;
 
 use crate::agent::NodeAgent;
 use crate::error::AgentError;
+use crate::supervisor::BURNER;
 use crate::supervisor::order::{Ending, Spec};
-use crate::supervisor::{BURNER, this_program};
 
 /// Time after which a burner rests, if it does not burn all the time.
 const SLICE: Duration = Duration::from_millis(100);

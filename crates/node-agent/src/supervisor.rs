@@ -17,8 +17,6 @@ mod programs;
 mod stage;
 pub(crate) mod view;
 
-use std::path::PathBuf;
-
 /// First argument that makes this program the supervisor of a pod.
 pub(crate) const SUPERVISOR: &str = "pod-supervisor";
 /// First argument that makes this program prepare itself and become another.
@@ -36,9 +34,4 @@ pub fn maybe_run_supervisor() {
         _ => return,
     };
     std::process::exit(code);
-}
-
-/// This program. On Linux by a name that still works when a build has replaced the file meanwhile.
-pub(crate) fn this_program() -> std::io::Result<PathBuf> {
-    if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }

@@ -27,8 +27,8 @@ pub(super) fn become_program(mut arguments: impl Iterator<Item = std::ffi::OsStr
     use std::os::unix::process::CommandExt;
 
     let mut number = || arguments.next()?.to_str()?.parse::<u64>().ok();
-    let (Some(space), Some(file), Some(seconds), Some(parent)) =
-        (number(), number(), number(), number())
+    let (Some(space), Some(file), Some(seconds), Some(Ok(parent))) =
+        (number(), number(), number(), number().map(u32::try_from))
     else {
         return format!("{FLAG} is for the grader's own use");
     };
@@ -41,8 +41,8 @@ pub(super) fn become_program(mut arguments: impl Iterator<Item = std::ffi::OsStr
     }
     // A session of its own: no terminal to read from, and a process group to be killed by.
     let _leads_one_already = nix::unistd::setsid();
-    if let Err(reason) = die_with(parent) {
-        return reason;
+    if let Err(error) = process_tree::die_with(parent) {
+        return format!("cannot bind a check to its supervisor: {error}");
     }
     match arguments.next() {
         Some(path) => Command::new(path).args(arguments).exec().to_string(),
@@ -74,22 +74,5 @@ fn set_limits(space: u64, file: u64, seconds: u64) -> nix::Result<()> {
     if !cfg!(target_os = "linux") && seconds > 0 {
         lower(Resource::RLIMIT_CPU, seconds)?;
     }
-    Ok(())
-}
-
-/// Asks Linux to kill this process when its supervisor dies, and makes sure that it has not died yet.
-#[cfg(target_os = "linux")]
-fn die_with(parent: u64) -> Result<(), String> {
-    let set = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-    set.map_err(|error| format!("cannot bind a check to its supervisor: {error}"))?;
-    if nix::unistd::getppid().as_raw() as u64 == parent {
-        Ok(())
-    } else {
-        Err("the supervisor is gone".to_owned())
-    }
-}
-
-#[cfg(all(unix, not(target_os = "linux")))]
-fn die_with(_: u64) -> Result<(), String> {
     Ok(())
 }

@@ -86,8 +86,8 @@ pub(super) fn contain(
 }
 
 fn command(program: &Program, limits: &Limits, mode: Mode, quota: &Quota) -> Command {
-    let mut command = match (mode, super::supervise::this_program()) {
-        (Mode::Supervised, Some(me)) => {
+    let mut command = match (mode, process_tree::this_program()) {
+        (Mode::Supervised, Ok(me)) => {
             let mut command = Command::new(me);
             command.args(confine::arguments(limits, quota)).arg(&program.path);
             command

@@ -141,14 +141,7 @@ pub(super) fn look(group: Option<u32>) -> Option<(usize, Look)> {
 
 /// Whether a process was stopped by a signal and not yet continued.
 pub(super) fn is_stopped(id: u32) -> bool {
-    #[cfg(target_os = "linux")]
-    let stopped = linux::Stat::of(id).is_some_and(|stat| stat.is_stopped());
-    #[cfg(not(target_os = "linux"))]
-    let stopped = {
-        let _nobody_says = id;
-        false
-    };
-    stopped
+    process_tree::Process::of(id).is_some_and(|process| process.is_stopped())
 }
 
 /// Kills every descendant and every one of `members`, and says how many there were. They are frozen first, so

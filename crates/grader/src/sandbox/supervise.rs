@@ -4,6 +4,8 @@ use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use process_tree::this_program;
+
 use super::contain::{Mode, contain};
 use super::{Order, confine};
 
@@ -14,14 +16,7 @@ static AVAILABLE: AtomicBool = AtomicBool::new(false);
 
 /// The program to start as a supervisor, if this one has called [`maybe_run_supervisor`].
 pub(super) fn available() -> Option<PathBuf> {
-    AVAILABLE.load(Ordering::Relaxed).then(this_program).flatten()
-}
-
-/// This program. On Linux by a name that still works when a build has replaced the file meanwhile.
-#[must_use]
-pub fn this_program() -> Option<PathBuf> {
-    let linux = cfg!(target_os = "linux").then(|| PathBuf::from("/proc/self/exe"));
-    linux.or_else(|| std::env::current_exe().ok())
+    AVAILABLE.load(Ordering::Relaxed).then(|| this_program().ok()).flatten()
 }
 
 /// To be called first thing in `main`. Comes back in a normal start; does not in one that the grader made.

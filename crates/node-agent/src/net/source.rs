@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use apimachinery::Key;
+use process_tree::Tree;
 
 use crate::agent::Shared;
-use crate::supervisor::processes;
 
 /// `TCP_LISTEN` in the kernel's table.
 const LISTEN: u8 = 0x0A;
@@ -89,9 +89,9 @@ pub(super) fn pod_of(shared: &Shared, client: SocketAddr, server: SocketAddr) ->
 /// The pod one of whose processes has certain sockets.
 fn owner(shared: &Shared, has: impl Fn(&HashSet<u64>) -> bool) -> Option<Key> {
     let supervisors = supervisors(shared);
-    let all = processes::all();
+    let all = Tree::look();
     let found = supervisors.into_iter().find(|(_, supervisor)| {
-        let own = processes::below(&all, *supervisor);
+        let own = all.alive_below(*supervisor);
         own.iter().any(|process| has(&inodes_of(process.id)))
     });
     found.map(|(key, _)| key)
@@ -109,7 +109,7 @@ fn supervisors(shared: &Shared) -> Vec<(Key, u32)> {
 /// Another address on which one of a pod's own processes listens.
 pub(super) fn listener_of(shared: &Shared, pod: &Key, port: u16) -> Option<Ipv4Addr> {
     let (_, supervisor) = supervisors(shared).into_iter().find(|(key, _)| key == pod)?;
-    let own = processes::below(&processes::all(), supervisor);
+    let own = Tree::look().alive_below(supervisor);
     let inodes: HashSet<u64> = own.iter().flat_map(|process| inodes_of(process.id)).collect();
     let mut all = sockets().into_iter();
     let found =

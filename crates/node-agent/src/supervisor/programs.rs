@@ -9,12 +9,12 @@ use std::process::{Command, Stdio};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use process_tree::{Process, Tree, this_program};
 
 use super::channel::{self, Inbox};
 use super::logfile::{LogFile, Stream};
 use super::order::{Ending, Order, Report, Spec, TaskId};
-use super::processes::{self, Process};
-use super::{STAGE, this_program};
+use super::{STAGE, processes};
 
 /// Bytes read from a program at once.
 const CHUNK: usize = 16 << 10;
@@ -83,7 +83,7 @@ impl Supervisor {
             }
         };
         let me = std::process::id();
-        processes::kill_all(|| processes::below(&processes::all(), me));
+        processes::kill_all(|| Tree::look().alive_below(me));
         for task in self.tasks.values_mut() {
             task.drain();
         }
@@ -178,7 +178,7 @@ impl Supervisor {
                 let signal = if frozen { Signal::SIGSTOP } else { Signal::SIGCONT };
                 // Twice: what forked while the first list was being read is in the second.
                 for _ in 0..2 {
-                    let all = processes::below(&processes::all(), std::process::id());
+                    let all = Tree::look().alive_below(std::process::id());
                     all.iter().for_each(|process| processes::signal(process.id, signal));
                 }
                 self.report(&Report::Ended { id, ending: Ending { code: 0, signal: None } })
@@ -250,14 +250,14 @@ impl Supervisor {
 
     /// Processes that a program started: below its main process, or of its session, or of nobody's while it is alone.
     fn owned(&self, id: TaskId) -> Vec<Process> {
-        let all = processes::all();
+        let all = Tree::look();
         let mains: HashMap<u32, TaskId> =
             self.tasks.iter().map(|(id, task)| (task.pid, *id)).collect();
         let owner = |process: &Process| {
             let mut at = *process;
             while !mains.contains_key(&at.id) && at.parent != std::process::id() {
-                match all.get(&at.parent) {
-                    Some(parent) => at = *parent,
+                match all.get(at.parent) {
+                    Some(parent) => at = parent,
                     None => break,
                 }
             }
@@ -265,7 +265,7 @@ impl Supervisor {
             let found = mains.get(&at.id).or_else(|| mains.get(&by_session?));
             found.copied().or_else(|| (mains.len() == 1).then_some(id))
         };
-        let below = processes::below(&all, std::process::id());
+        let below = all.alive_below(std::process::id());
         below.into_iter().filter(|process| owner(process) == Some(id)).collect()
     }
 

@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::SigSet;
 
 use super::channel::Inbox;
 use super::order::Spec;
@@ -26,7 +26,7 @@ pub(super) fn run(supervisor: Option<&str>) -> i32 {
     128
 }
 
-fn become_program(socket: &UnixStream, supervisor: Option<i32>) -> String {
+fn become_program(socket: &UnixStream, supervisor: Option<u32>) -> String {
     match prepare(socket, supervisor) {
         Ok(mut command) => {
             let program = command.get_program().to_string_lossy().into_owned();
@@ -37,7 +37,7 @@ fn become_program(socket: &UnixStream, supervisor: Option<i32>) -> String {
     }
 }
 
-fn prepare(socket: &UnixStream, supervisor: Option<i32>) -> Result<Command, String> {
+fn prepare(socket: &UnixStream, supervisor: Option<u32>) -> Result<Command, String> {
     let told = |what: &'static str| move |error: io::Error| format!("{what}: {error}");
     let mut inbox = Inbox::default();
     let spec: Spec = loop {
@@ -51,7 +51,8 @@ fn prepare(socket: &UnixStream, supervisor: Option<i32>) -> Result<Command, Stri
     let files: Vec<OwnedFd> = inbox.files.drain(..).collect();
     let [stdin, stdout, stderr] =
         <[OwnedFd; 3]>::try_from(files).map_err(|_| "standard files are missing".to_owned())?;
-    die_with(supervisor)?;
+    let supervisor = supervisor.ok_or("the supervisor did not say who it is")?;
+    process_tree::die_with(supervisor).map_err(told("cannot bind a program to its supervisor"))?;
     // The supervisor keeps SIGCHLD to itself; a program starts with nothing blocked.
     SigSet::empty().thread_set_mask().map_err(|error| error.to_string())?;
     // A session of its own: it cannot signal others by group, and what it detaches is known by it.
@@ -89,22 +90,4 @@ fn find(name: &str, spec: &Spec) -> Result<PathBuf, String> {
 fn is_executable(file: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     file.metadata().is_ok_and(|about| about.is_file() && about.permissions().mode() & 0o111 != 0)
-}
-
-/// Asks Linux to kill this process when its supervisor dies, and makes sure that it has not died yet.
-#[cfg(target_os = "linux")]
-fn die_with(supervisor: Option<i32>) -> Result<(), String> {
-    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)
-        .map_err(|error| format!("cannot bind a program to its supervisor: {error}"))?;
-    if Some(nix::unistd::getppid().as_raw()) == supervisor {
-        Ok(())
-    } else {
-        Err("the supervisor is gone".to_owned())
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn die_with(_: Option<i32>) -> Result<(), String> {
-    let _by_the_supervisor_alone = Signal::SIGKILL;
-    Ok(())
 }
