@@ -1,4 +1,7 @@
-//! A small server for tests: what it does is said by its arguments, and it depends on nothing but the standard library.
+//! A small server for tests of this crate: what it does is said by its arguments.
+//!
+//! It is no pod of `crates/stub`, a whole image that knows nothing of Kubernetes: it has to be the agent's supervisor, and cargo
+//! tells tests only where programs of their own package lie.
 //!
 //! `--listen HOST:PORT` serves `/health` (200, or what `--health CODE` says), `/slow` (after `--slow MS`), `/env/NAME`,
 //! `/file/PATH`, `/host/NAME` (addresses of a name), `/get/HOST:PORT/PATH` (fetches it), `/log/TEXT`, `/exit/CODE`, `/echo` (the
