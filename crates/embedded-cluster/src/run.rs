@@ -59,6 +59,9 @@ pub(crate) fn run(args: &crate::Run) -> Result<()> {
 async fn serve(args: &crate::Run, file: ClusterFile, folder: &Folder) -> Result<()> {
     let listener = listen(args.port, folder.last_port()).await?;
     let port = listener.local_addr()?.port();
+    if let Some(lost) = folder.lacks() {
+        warn!("{lost}");
+    }
     let token = folder.token()?;
     let certificates = folder.certificates()?;
     folder.write_kubeconfig(port, &certificates.authority, &token)?;

@@ -15,6 +15,8 @@ use nix::libc;
 const SECRET: u32 = 0o600;
 /// Bytes of a token, before they become text.
 const TOKEN_BYTES: usize = 32;
+/// The certificates' files: the authority, the server's certificate, its key.
+const CERTIFICATES: [&str; 3] = ["authority.pem", "certificate.pem", "key.pem"];
 /// Time between two looks at whether the folder is still there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -67,29 +69,49 @@ impl Folder {
         }
     }
 
+    /// What a cluster that was here before left and is not whole any more, and what follows, for people: [`Folder::token`] and
+    /// [`Folder::certificates`] make it anew.
+    pub(crate) fn lacks(&self) -> Option<String> {
+        let token = self.last_token().is_none().then_some("token");
+        let certificates = CERTIFICATES.into_iter();
+        let certificates = certificates.filter(|name| std::fs::read(self.join(name)).is_err());
+        let lost: Vec<&str> = token.into_iter().chain(certificates).collect();
+        let was_here = self.join("kubeconfig").exists();
+        (was_here && !lost.is_empty()).then(|| {
+            format!(
+                "{} in {} cannot be used and is made anew: whoever took the kubeconfig from there before has to take it again",
+                lost.join(", "),
+                self.path.display(),
+            )
+        })
+    }
+
+    fn last_token(&self) -> Option<String> {
+        let token = std::fs::read_to_string(self.join("token")).ok()?;
+        (token.len() == 2 * TOKEN_BYTES).then_some(token)
+    }
+
     /// The token that lets one in: made once, kept.
     pub(crate) fn token(&self) -> Result<String> {
-        let path = self.join("token");
-        if let Ok(token) = std::fs::read_to_string(&path)
-            && token.len() == 2 * TOKEN_BYTES
-        {
+        if let Some(token) = self.last_token() {
             return Ok(token);
         }
         let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()];
         let bytes = random.iter().flat_map(|half| half.as_bytes());
         let token: String = bytes.map(|byte| format!("{byte:02x}")).collect();
-        write_secret(&path, token.as_bytes())?;
+        write_secret(&self.join("token"), token.as_bytes())?;
         Ok(token)
     }
 
     /// The certificates: made once, kept, so that old kubeconfigs go on to work.
     pub(crate) fn certificates(&self) -> Result<Certificates> {
-        let names = ["authority.pem", "certificate.pem", "key.pem"];
         let [Ok(authority), Ok(certificate), Ok(key)] =
-            names.map(|name| std::fs::read_to_string(self.join(name)))
+            CERTIFICATES.map(|name| std::fs::read_to_string(self.join(name)))
         else {
             let new = Certificates::generate(&[])?;
-            for (name, text) in names.iter().zip([&new.authority, &new.certificate, &new.key]) {
+            for (name, text) in
+                CERTIFICATES.iter().zip([&new.authority, &new.certificate, &new.key])
+            {
                 write_secret(&self.join(name), text.as_bytes())?;
             }
             return Ok(new);
@@ -166,6 +188,32 @@ mod tests {
         assert!(tokio::time::timeout(wait, taken.gone()).await.is_err());
         std::fs::remove_dir_all(&path).unwrap();
         tokio::time::timeout(wait, taken.gone()).await.unwrap();
+    }
+
+    #[test]
+    fn what_a_cluster_left_and_is_lost_is_told_with_what_follows() {
+        let parent = tempfile::tempdir().unwrap();
+        let folder = Folder::take(parent.path()).unwrap();
+        let start = || {
+            let lacks = folder.lacks();
+            let (token, certificates) = (folder.token().unwrap(), folder.certificates().unwrap());
+            folder.write_kubeconfig(1, &certificates.authority, &token).unwrap();
+            (lacks, token, certificates.authority)
+        };
+        let (first, token, authority) = start();
+        assert_eq!(first, None, "a new cluster has lost nothing");
+        assert_eq!(start(), (None, token.clone(), authority.clone()));
+        std::fs::write(folder.join("token"), "half a tok").unwrap();
+        let (lacks, new_token, same_authority) = start();
+        let lacks = lacks.unwrap();
+        assert!(lacks.starts_with("token in ") && lacks.contains("take it again"), "{lacks}");
+        assert_ne!(new_token, token);
+        assert_eq!(same_authority, authority);
+        std::fs::remove_file(folder.join("key.pem")).unwrap();
+        let (lacks, same_token, new_authority) = start();
+        assert!(lacks.is_some_and(|lacks| lacks.starts_with("key.pem in ")));
+        assert_eq!(same_token, new_token);
+        assert_ne!(new_authority, authority);
     }
 
     #[test]
