@@ -146,19 +146,40 @@ fn spawnable(bench: &Bench<'_>, command: &BookCommand) -> Result<Command> {
     Ok(spawnable)
 }
 
-/// The command for a shell, with tests of one package looked up among those of the course, which are built already: by itself the package
-/// would give its dependencies fewer features, and so compile them once more.
+/// The command for a shell. A package by itself gives its dependencies fewer features than the course as a whole, and so compiles them once
+/// more: its tests are looked up, and its program is built, among the course's, which are built already.
 fn as_one(bench: &Bench<'_>, command: &str) -> String {
-    let mut words: Vec<String> = command.split(' ').map(str::to_owned).collect();
-    let package = words.iter().position(|word| word == "-p").filter(|at| at + 1 < words.len());
-    let (true, true, Some(at)) = (command.starts_with("cargo test "), bench.built.get(), package)
-    else {
-        return format!("exec {command}");
+    let among = match bench.built.get() {
+        true => tested_among(bench, command).or_else(|| run_among(bench, command)),
+        false => None,
     };
+    among.unwrap_or_else(|| format!("exec {command}"))
+}
+
+/// For `cargo test ... -p PACKAGE ...`.
+fn tested_among(bench: &Bench<'_>, command: &str) -> Option<String> {
+    let mut words: Vec<String> = command.split(' ').map(str::to_owned).collect();
+    let at = words.iter().position(|word| word == "-p").filter(|at| at + 1 < words.len())?;
+    if !command.starts_with("cargo test ") {
+        return None;
+    }
     let name = words[at + 1].clone();
     words.splice(at..at + 2, bench.tested(&name, &[]));
     // That there is such a package is the command's business too.
-    format!("cargo pkgid --quiet {name} >&2 && exec {}", words.join(" "))
+    Some(format!("cargo pkgid --quiet {name} >&2 && exec {}", words.join(" ")))
+}
+
+/// For `cargo run -p PACKAGE --features FEATURES --bin PROGRAM -- ARGUMENTS`, with nothing else in it.
+fn run_among(bench: &Bench<'_>, command: &str) -> Option<String> {
+    let (build, arguments) = command.strip_prefix("cargo run ")?.split_once(" -- ")?;
+    let words: Vec<&str> = build.split(' ').collect();
+    let ["-p", package, "--features", features, "--bin", program] = words[..] else { return None };
+    let everything = bench.everything(Some((package, features))).join(" ");
+    let program = bench.programs().join(program);
+    Some(format!(
+        "cargo pkgid --quiet {package} >&2 && cargo build --quiet {everything} && exec {} {arguments}",
+        program.display()
+    ))
 }
 
 fn ends(bench: &Bench<'_>, command: &BookCommand) -> Result<()> {

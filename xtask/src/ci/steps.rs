@@ -79,7 +79,7 @@ fn doc(bench: &Bench<'_>) -> Result<Outcome> {
 fn tests(bench: &Bench<'_>) -> Result<Outcome> {
     if bench.whole {
         let mut build = bench.cargo(["build"]);
-        build.args(bench.everything());
+        build.args(bench.everything(None));
         match ok(bench, build)? {
             Outcome::Passed => bench.built.set(true),
             other => return Ok(other),
@@ -239,26 +239,35 @@ impl Bench<'_> {
         let mut command = cargo(self.root, &self.target);
         command.args(arguments);
         if self.built.get() && arguments.first() == Some(&"build") {
-            command.args(self.everything());
+            command.args(self.everything(None));
         }
         command
     }
 
     /// The course's packages, with the features that bring in the engines.
     fn course_as_one(&self) -> Vec<String> {
-        let features = live_features(self, &[Side::Solution]);
+        self.course_with(None)
+    }
+
+    /// The same, with a package that is not among them, and features of it.
+    fn course_with(&self, besides: Option<(&str, &str)>) -> Vec<String> {
+        let mut features = live_features(self, &[Side::Solution]);
+        if let Some((package, more)) = besides {
+            more.split(',').for_each(|feature| features.push_str(&format!(",{package}/{feature}")));
+        }
         let mut selection = vec!["--workspace".to_owned(), "--features".to_owned(), features];
         // The checks of a starter fail: that is what they are for.
-        for lab in &self.course.labs {
-            selection.extend(["--exclude".to_owned(), lab.package(Side::Learner)]);
+        let others = self.course.labs.iter().map(|lab| lab.package(Side::Learner));
+        for other in others.filter(|other| besides.is_none_or(|(package, _)| package != other)) {
+            selection.extend(["--exclude".to_owned(), other]);
         }
         selection
     }
 
-    /// All programs, and all tests: these bring features of their own.
-    fn everything(&self) -> Vec<String> {
+    /// All programs, and all tests: these bring features of their own. `besides`: those of a learner's package too, with its features.
+    pub(super) fn everything(&self, besides: Option<(&str, &str)>) -> Vec<String> {
         let targets = ["--bins", "--tests"].map(str::to_owned);
-        [targets.to_vec(), self.course_as_one()].concat()
+        [targets.to_vec(), self.course_with(besides)].concat()
     }
 
     /// The packages of which a test that is named by `--test` is to be found.
