@@ -39,8 +39,9 @@ use std::time::Duration;
 
 use cluster_orders::{End, Manifests, ObjectName, Order, PodSeen, Reply};
 
-use crate::engine::blame_panic;
-use crate::unknown;
+use crate::engine::{blame_panic, panic_in};
+use crate::expect::shorten;
+use crate::{note, unknown};
 pub use faults::Faults;
 pub use talk::ClusterError;
 use talk::Talk;
@@ -49,8 +50,10 @@ use talk::Talk;
 const READY_LIMIT: Duration = Duration::from_secs(60);
 /// The longest wait for a fault to be made, or for it and other objects to be gone.
 const FAULT_LIMIT: Duration = Duration::from_secs(30);
-/// Lines of a pod's log that are shown.
+/// Lines of a pod's log that are read.
 const LOG_LINES: usize = 100;
+/// How many of them are told, the last ones.
+const TOLD_LINES: usize = 5;
 
 /// A place on a cluster. Dropping it takes away everything that was made.
 pub struct Cluster {
@@ -126,14 +129,20 @@ impl Cluster {
     /// The pods with these labels, like `app=engine`; all where it is empty. Sorted by name.
     #[must_use]
     pub fn pods(&self, selector: &str) -> Vec<PodSeen> {
-        let order = Order::Pods { selector: selector.to_owned() };
-        let reply = self.order(&order).and_then(|reply| match reply {
-            Reply::Pods(pods) => Ok(pods),
-            other => Err(unexpected(&other)),
-        });
-        let mut pods = self.verdict(reply);
+        self.verdict(self.try_pods(selector))
+    }
+
+    /// The pods with these labels.
+    ///
+    /// # Errors
+    /// [`ClusterError`].
+    pub fn try_pods(&self, selector: &str) -> Result<Vec<PodSeen>, ClusterError> {
+        let mut pods = match self.order(&Order::Pods { selector: selector.to_owned() })? {
+            Reply::Pods(pods) => pods,
+            other => return Err(unexpected(&other)),
+        };
         pods.sort_by(|a, b| a.name.cmp(&b.name));
-        pods
+        Ok(pods)
     }
 
     /// Where a pod's port is reached from here, like `http://127.16.0.3:8000`.
@@ -172,12 +181,27 @@ impl Cluster {
     }
 
     /// Ends the check because of what pods with these labels did not do: it fails where a log of theirs shows a panic, which is the
-    /// code under test; else it has no verdict.
+    /// code under test; else it has no verdict, and the ends of the logs are told.
     pub fn give_up(&self, selector: &str, why: impl Display) -> ! {
         for pod in self.pods(selector) {
             blame_panic(&self.log(&pod.name));
         }
+        self.tell_logs(selector);
         unknown(why)
+    }
+
+    /// Notes how the logs of pods with these labels end, for whoever asks why a check failed: they go with the namespace. Says
+    /// whether one of them shows a panic. May be called while the check fails: where the cluster does not answer, nothing is told.
+    pub fn tell_logs(&self, selector: &str) -> bool {
+        let mut panicked = false;
+        for pod in self.try_pods(selector).unwrap_or_default() {
+            let log = self.log(&pod.name);
+            panicked |= panic_in(&log).is_some();
+            for line in &log[log.len().saturating_sub(TOLD_LINES)..] {
+                note(format!("log of {}: {}", pod.name, shorten(line)));
+            }
+        }
+        panicked
     }
 
     /// Makes faults, Chaos Mesh's resources, and waits until every target has them.
@@ -314,6 +338,21 @@ mod tests {
         let log = r#"'{"lines":["thread main panicked at src/exchange.rs:7:5:","not yet implemented: task 2.5"]}'"#;
         let cluster = cluster_that_says(&format!("{pods} {log}"), &heard("panicked")).unwrap();
         cluster.give_up("app=a", "it does not answer");
+    }
+
+    #[test]
+    fn a_log_is_told_while_a_check_fails_whatever_the_cluster_says() {
+        let pods = r#"'{"pods":[{"name":"a","uid":"u","ip":null,"node":null,"labels":{},"phase":"Running","ready":true,"ending":false,"restarts":0}]}'"#;
+        let well = r#"'{"lines":["listening"]}'"#;
+        let ill = r#"'{"lines":["thread main panicked at src/exchange.rs:7:5:","no"]}'"#;
+        let refused = r#"'{"refused":{"why":"gone","log":[]}}'"#;
+        let lines = format!(r#"'{{"place":"here"}}' {pods} {well} {pods} {ill} {refused}"#);
+        let file = heard("told");
+        let cluster = cluster_that_says(&lines, &file).unwrap();
+        let told: Vec<bool> = (0..3).map(|_| cluster.tell_logs("app=a")).collect();
+        assert_eq!(told, [false, true, false]);
+        drop(cluster);
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]

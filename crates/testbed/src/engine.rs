@@ -139,9 +139,14 @@ pub fn start(spec: &EngineSpec) -> Client {
     }
 }
 
+/// The first line of a log that tells of a panic.
+pub(crate) fn panic_in(log: &[String]) -> Option<usize> {
+    log.iter().position(|line| line.contains("panicked at "))
+}
+
 /// Fails the check if the log of the program under test has a panic: that is the learner's code, not the machine.
 pub(crate) fn blame_panic(log: &[String]) {
-    let Some(line) = log.iter().position(|line| line.contains("panicked at ")) else { return };
+    let Some(line) = panic_in(log) else { return };
     let place = log[line].split("panicked at ").nth(1).unwrap_or_default().trim_end_matches(':');
     let message = log.get(line + 1).map_or("", String::as_str);
     panic!("the program panicked\nexpected a program that serves\nsaw {message}, at {place}");

@@ -53,7 +53,7 @@ pub fn expect_some<T>(context: impl Display, expected: impl Display, value: Opti
 const LONGEST: usize = 240;
 
 /// One line, cut where it is too long to help.
-fn shorten(value: &impl Display) -> String {
+pub(crate) fn shorten(value: &impl Display) -> String {
     let text = value.to_string().replace('\n', " ");
     match text.char_indices().nth(LONGEST) {
         Some((end, _)) => format!("{}... ({} characters)", &text[..end], text.chars().count()),
