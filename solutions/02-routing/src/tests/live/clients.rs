@@ -1,6 +1,6 @@
 //! Clients of the router: streams that are read to their end, and how each ended.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,9 +8,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use testbed::unknown;
 
 use super::place::within;
+use super::router::Router;
 
 /// Tokens of a stream.
 const TOKENS: usize = 40;
@@ -63,12 +63,24 @@ impl Stream {
         Self { reader, asked: tokens, tokens: 0, engine: String::new() }
     }
 
-    /// The longest wait for each further byte.
-    pub(super) fn patience(self, patience: Duration) -> Self {
-        if let Some(reader) = &self.reader {
-            let _ended = reader.get_ref().set_read_timeout(Some(patience));
+    /// Whether it goes on, and no token comes for so long.
+    pub(super) fn is_silent(&mut self, patience: Duration) -> bool {
+        let Some(reader) = &mut self.reader else { return false };
+        if reader.get_ref().set_read_timeout(Some(patience)).is_err() {
+            return false;
         }
-        self
+        loop {
+            let mut line = String::new();
+            match reader.read_line(&mut line) {
+                Ok(0) => return false,
+                Ok(_) if line.starts_with("data: ") => return false,
+                // Of the head.
+                Ok(_) => {}
+                Err(error) => {
+                    return matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
+                }
+            }
+        }
     }
 
     /// The pod whose tokens it has read; empty before the first.
@@ -179,22 +191,24 @@ pub(super) fn get(from: SocketAddr, path: &str) -> Option<(u16, String)> {
     status(stream)
 }
 
-/// Clients, each with one stream after the other.
-pub(super) struct Load {
+/// Clients of a router, each with one stream after the other.
+pub(super) struct Load<'a> {
+    router: Router<'a>,
     ended: Arc<AtomicBool>,
     endings: Arc<Mutex<Vec<Ending>>>,
     clients: Vec<JoinHandle<()>>,
 }
 
-impl Load {
-    pub(super) fn start(router: SocketAddr, clients: usize) -> Self {
+impl<'a> Load<'a> {
+    pub(super) fn start(router: Router<'a>, clients: usize) -> Self {
         let (ended, endings) = (Arc::new(AtomicBool::new(false)), Arc::default());
         let client = |_| {
             let (ended, endings) = (ended.clone(), Arc::clone(&endings));
-            std::thread::spawn(move || client(router, &ended, &endings))
+            let address = router.address;
+            std::thread::spawn(move || client(address, &ended, &endings))
         };
         let clients = (0..clients).map(client).collect();
-        Self { ended, endings, clients }
+        Self { router, ended, endings, clients }
     }
 
     /// Streams that have ended.
@@ -206,7 +220,9 @@ impl Load {
     pub(super) fn wait_for_more(&self, more: usize) {
         let goal = self.count() + more;
         if !within(LIMIT, || self.count() >= goal) {
-            unknown(format!("{more} streams took longer than {LIMIT:?}: the machine is too busy"));
+            let why =
+                format!("{more} streams took longer than {LIMIT:?}: is the machine too busy?");
+            self.router.give_up(&why);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Engines and the learner's router as pods, in a namespace of their own. They go with the check, whatever happens to it.
+//! A namespace with engines as pods. It goes with the check, whatever happens to it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,19 +9,18 @@ use serde_json::{Value, json};
 use testbed::{Cluster, Faults, Manifests, Page, PodSeen, cluster, unknown};
 
 use super::clients::get;
+use super::machine::Machine;
+use super::picker::PICKERS;
+use super::router::ROUTERS;
 
 /// How long something may take that a cluster does by itself.
 pub(super) const LIMIT: Duration = Duration::from_secs(40);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Where engines and the router listen.
+/// Where engines listen.
 const ENGINE_PORT: u16 = 8000;
-const ROUTER_PORT: u16 = 8080;
-/// Who is behind the router.
-const BY_SERVICE: &[&str] = &["--service=$(POD_NAMESPACE)/engine"];
-/// Engines and routers, by their labels.
+/// Engines, by their labels.
 const ENGINES: &str = "app=engine";
-const ROUTERS: &str = "app.kubernetes.io/name=router";
 
 /// Lab 1's engines, shorter of patience than those of lab 1's manifests, and the Service whose slices name them. Each calls its
 /// model by its pod's name, so that every event of a stream says who made it; a request that names no model is served by all.
@@ -85,18 +84,12 @@ pub(super) fn within(limit: Duration, mut holds: impl FnMut() -> bool) -> bool {
     }
 }
 
-/// A namespace with engines, and perhaps a router.
+/// A namespace with engines, and perhaps a router or a picker.
 pub(super) struct Place {
     pub(super) cluster: Cluster,
     /// Of the engines: a rollout changes them.
     manifests: RefCell<Manifests>,
-}
-
-/// A running router.
-#[derive(Clone, Copy)]
-pub(super) struct Router<'a> {
-    place: &'a Place,
-    pub(super) address: SocketAddr,
+    machine: Machine,
 }
 
 // === impl Place ===
@@ -104,7 +97,8 @@ pub(super) struct Router<'a> {
 impl Place {
     /// Without any pod.
     pub(super) fn empty() -> Self {
-        Self { cluster: cluster(), manifests: RefCell::new(Manifests::yaml(ENGINE)) }
+        let manifests = RefCell::new(Manifests::yaml(ENGINE));
+        Self { cluster: cluster(), manifests, machine: Machine::watched() }
     }
 
     /// With so many engines, which may still be on their way.
@@ -159,6 +153,19 @@ impl Place {
         pods
     }
 
+    /// The same, once the cluster shows so many of them.
+    pub(super) fn all_engines(&self, count: u32) -> Vec<PodSeen> {
+        let mut pods = Vec::new();
+        let all = within(LIMIT, || {
+            pods = self.engines();
+            pods.len() == count as usize
+        });
+        if !all {
+            unknown(format!("the cluster shows {} engines, not {count}", pods.len()));
+        }
+        pods
+    }
+
     /// The engines that Kubernetes calls ready: names, and where each listens in the cluster.
     pub(super) fn ready_engines(&self) -> BTreeMap<String, String> {
         let mut pods = self.engines();
@@ -172,9 +179,14 @@ impl Place {
         address(&self.cluster.pod_url(&pod.name, ENGINE_PORT))
     }
 
-    /// A figure of an engine's page, summed over its labels.
-    pub(super) fn figure(&self, pod: &PodSeen, name: &str) -> Option<f64> {
-        metric(self.engine(pod), name)
+    /// A figure of an engine's page, summed over its labels. An engine that does not tell it is no fault of the learner's.
+    pub(super) fn figure(&self, pod: &PodSeen, name: &str) -> f64 {
+        let (engine, mut figure) = (self.engine(pod), None);
+        within(LIMIT, || {
+            figure = metric(engine, name);
+            figure.is_some()
+        });
+        figure.unwrap_or_else(|| unknown(format!("engine {} does not tell {name}", pod.name)))
     }
 
     /// Switches an engine's own faults; see [`Cluster::engine_faults`].
@@ -201,30 +213,6 @@ impl Place {
         killed
     }
 
-    /// Starts the learner's router, and waits until it knows that so many engines are ready.
-    pub(super) fn start_router(&self, policy: &str, more: &[&str], engines: usize) -> Router<'_> {
-        self.apply_router(policy, &[BY_SERVICE, more].concat());
-        self.cluster.ready("Deployment/router");
-        self.router().wait_until_ready(engines)
-    }
-
-    /// Starts the learner's router behind the route `engine`, and waits until it knows that so many engines are ready.
-    pub(super) fn start_router_of_route(&self, engines: usize) -> Router<'_> {
-        self.apply_router("round-robin", &["--http-route=engine", "--namespace=$(POD_NAMESPACE)"]);
-        self.cluster.ready("Deployment/router");
-        self.router().wait_until_ready(engines)
-    }
-
-    /// Starts the learner's router, and waits until it answers, ready or not.
-    pub(super) fn begin_router(&self, policy: &str, more: &[&str]) -> Router<'_> {
-        self.apply_router(policy, &[BY_SERVICE, more].concat());
-        let router = self.router();
-        if !within(LIMIT, || get(router.address, "/health").is_some()) {
-            router.give_up("the router does not answer");
-        }
-        router
-    }
-
     /// Who the router and the picker are.
     pub(super) fn apply_identity(&self) {
         let identity = Manifests::deploy("identity");
@@ -232,39 +220,6 @@ impl Place {
         // A cluster without roles refuses them, and nobody there asks for one.
         let _no_roles =
             self.cluster.try_apply(&identity.only("Role/router").only("RoleBinding/router"));
-    }
-
-    fn apply_router(&self, policy: &str, more: &[&str]) {
-        self.apply_identity();
-        let policy = format!("--policy={policy}");
-        let mut args = vec![
-            "--host=$(POD_IP)",
-            "--port=8080",
-            "--drain-timeout=5s",
-            "--watch-every=200ms",
-            &policy,
-        ];
-        args.extend(more);
-        let (router, pod) = ("Deployment/router", "/spec/template/spec");
-        let container = format!("{pod}/containers/0");
-        let manifests = Manifests::deploy("router/router.yaml")
-            .args(router, args)
-            .set(router, "/spec/replicas", 1)
-            .set(router, &format!("{pod}/terminationGracePeriodSeconds"), 5)
-            .set(router, &format!("{container}/lifecycle"), Value::Null)
-            .set(router, &format!("{container}/readinessProbe/periodSeconds"), 1);
-        self.cluster.apply(&manifests);
-    }
-
-    /// The router's pod, once it has an address.
-    fn router(&self) -> Router<'_> {
-        match self.running(ROUTERS) {
-            Some(pod) => {
-                let url = self.cluster.pod_url(&pod.name, ROUTER_PORT);
-                Router { place: self, address: address(&url) }
-            }
-            None => self.cluster.give_up(ROUTERS, "the router's pod did not start in time"),
-        }
     }
 
     /// The first pod with these labels that runs, or did so before its program ended.
@@ -289,37 +244,34 @@ fn second(name: &str) -> Manifests {
         .set(&deployment, "/spec/template/metadata/labels/tier", "second")
 }
 
-// === impl Router ===
-
-impl Router<'_> {
-    /// Waits until it knows that so many engines are ready.
-    pub(super) fn wait_until_ready(self, engines: usize) -> Self {
-        let seen = || metric(self.address, "llm_router_endpoints_ready");
-        if !within(LIMIT, || seen() == Some(engines as f64)) {
-            let seen = seen().map_or("nothing".to_owned(), |count| count.to_string());
-            self.give_up(&format!(
-                "the router should see {engines} engines that are ready, and sees {seen}"
-            ));
+impl Drop for Place {
+    /// Of a check that has failed the logs are told before they go. It has no verdict where what failed was the machine, or an engine.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
         }
-        self
-    }
-
-    /// Ends the check: as a failure if the router panicked, else without a verdict.
-    pub(super) fn give_up(self, why: &str) -> ! {
-        self.place.cluster.give_up(ROUTERS, why)
-    }
-
-    pub(super) fn metric(self, name: &str) -> f64 {
-        metric(self.address, name).unwrap_or(f64::NAN)
+        let learners = [ROUTERS, PICKERS].map(|pods| self.cluster.tell_logs(pods));
+        if learners.contains(&true) {
+            return;
+        }
+        if let Some(stood) = self.machine.stood_still() {
+            unknown(format!("the machine stood still for {stood:.1?} meanwhile: it is too busy"));
+        }
+        let engines = self.cluster.try_pods(ENGINES).unwrap_or_default();
+        if let Some(engine) = engines.iter().find(|engine| engine.restarts > 0) {
+            unknown(format!("engine {} had ended by itself, and was started again", engine.name));
+        }
     }
 }
 
-fn metric(address: SocketAddr, name: &str) -> Option<f64> {
+/// A figure of a page, summed over its labels.
+pub(super) fn metric(address: SocketAddr, name: &str) -> Option<f64> {
     let (_, text) = get(address, "/metrics").filter(|(status, _)| *status == 200)?;
     Page::parse(&text).ok()?.total(name)
 }
 
-fn address(url: &str) -> SocketAddr {
+/// The address in the URL of a pod.
+pub(super) fn address(url: &str) -> SocketAddr {
     match url.trim_start_matches("http://").parse() {
         Ok(address) => address,
         Err(error) => unknown(format!("{url} is no address: {error}")),

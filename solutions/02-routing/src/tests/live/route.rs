@@ -1,10 +1,11 @@
 //! The learner's router behind an HTTPRoute of the cluster: its weights move under streams.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testbed::{Manifests, expect, expect_eq, note, unknown};
 
 use super::clients::Load;
-use super::place::{LIMIT, Place, Router, within};
+use super::place::{LIMIT, Place, within};
+use super::router::Router;
 use super::{CLIENTS, complete, expect_all, tell};
 
 /// Streams after which whoever still routes by the old weights has not heard of the new ones. One takes a part of a second, and the news
@@ -19,35 +20,42 @@ const CANARY: &str = "app=engine,tier=second";
 impl Place {
     /// The route and the pools of `deploy/gateway`, over the engines of this place.
     fn apply_route(&self, stable: u32, canary: u32) {
-        let pools = Manifests::deploy("gateway/pools.yaml");
-        let labels = |tier: &str| json!({ "app": "engine", "tier": tier });
-        let pools = pools
-            .set("InferencePool/engine-stable", "/spec/selector/matchLabels", labels("first"))
-            .set("InferencePool/engine-canary", "/spec/selector/matchLabels", labels("second"));
+        let tier = |tier: &str| json!({ "app": "engine", "tier": tier });
+        self.apply_pool("engine-stable", &tier("first"));
+        self.apply_pool("engine-canary", &tier("second"));
         let weight = |of: usize| format!("/spec/rules/1/backendRefs/{of}/weight");
         let route = Manifests::deploy("gateway/route.yaml")
             .set("HTTPRoute/engine", &weight(0), stable)
             .set("HTTPRoute/engine", &weight(1), canary);
-        for manifests in [pools, route] {
-            if let Err(error) = self.cluster.try_apply(&manifests) {
-                unknown(format!(
-                    "{error}; the cluster must serve HTTPRoutes and InferencePools. One of the course's that came up before it did: \
-                     `cargo xtask cluster down`, and again"
-                ));
-            }
+        self.apply_custom(&route);
+    }
+
+    /// A pool of `deploy/gateway`, over the pods of this place that have these labels.
+    fn apply_pool(&self, name: &str, labels: &Value) {
+        let pool = format!("InferencePool/{name}");
+        let pools = Manifests::deploy("gateway/pools.yaml").only(&pool);
+        self.apply_custom(&pools.set(&pool, "/spec/selector/matchLabels", labels.clone()));
+    }
+
+    /// Objects of a kind that not every cluster serves.
+    fn apply_custom(&self, manifests: &Manifests) {
+        if let Err(error) = self.cluster.try_apply(manifests) {
+            unknown(format!(
+                "{error}; the cluster must serve HTTPRoutes and InferencePools. One of the course's that came up before it did: \
+                 `cargo xtask cluster down`, and again"
+            ));
         }
     }
 
     /// Requests that engines with these labels have answered.
     fn answered_by(&self, selector: &str) -> f64 {
         let pods = self.cluster.pods(selector);
-        let count = |pod| self.figure(pod, "vllm:request_success_total");
-        pods.iter().filter_map(count).sum()
+        pods.iter().map(|pod| self.figure(pod, "vllm:request_success_total")).sum()
     }
 }
 
 /// Whether something comes true while the clients read so many more streams.
-fn while_streams(router: Router<'_>, load: &Load, mut holds: impl FnMut() -> bool) -> bool {
+fn while_streams(router: Router<'_>, load: &Load<'_>, mut holds: impl FnMut() -> bool) -> bool {
     let last = load.count() + STREAMS;
     let mut held = false;
     let over = within(LIMIT, || {
@@ -71,7 +79,7 @@ fn task_2_6_weights_of_a_route_move_under_streams_and_no_request_is_lost() {
         let place = &place;
         move || place.answered_by(labels)
     });
-    let load = Load::start(router.address, CLIENTS);
+    let load = Load::start(router, CLIENTS);
     load.wait_for_more(2 * CLIENTS);
     expect_eq("requests of the canary, whose weight is 0", 0.0, canary());
 
