@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::process::Command;
 
+use serde_json::json;
 use testbed::{Manifests, expect, expect_eq, note, unknown};
 
 use super::place::{LIMIT, Place, within};
@@ -38,9 +39,10 @@ struct Asked {
 // === impl Place ===
 
 impl Place {
-    /// Starts the learner's picker over the engines' Service, as `deploy/gateway` starts one, and waits until it knows the Service.
+    /// Starts the learner's picker over a pool of all engines, as `deploy/gateway` starts one, and waits until it knows the pool.
     fn start_picker(&self) -> Picker<'_> {
         self.apply_identity();
+        self.apply_pool("engine-stable", &json!({ "app": "engine" }));
         let deployment = "Deployment/picker-stable";
         let manifests = Manifests::deploy("gateway/pickers.yaml")
             .only(deployment)
@@ -49,7 +51,7 @@ impl Place {
                 [
                     "--picker=$(POD_IP):9002",
                     "--metrics-listen=$(POD_IP):9090",
-                    "--service=$(POD_NAMESPACE)/engine",
+                    "--inference-pool=$(POD_NAMESPACE)/engine-stable",
                     "--policy=round-robin",
                     "--watch-every=200ms",
                 ],
@@ -57,7 +59,7 @@ impl Place {
             .set(deployment, "/spec/template/spec/terminationGracePeriodSeconds", 5)
             .set(deployment, "/spec/template/spec/containers/0/readinessProbe/periodSeconds", 1);
         self.cluster.apply(&manifests);
-        // Who has not heard of the Service refuses everything, too; but its own probe says that it is not ready.
+        // Who has not heard of the pool refuses everything, too; but its own probe says that it is not ready.
         self.cluster.ready(deployment);
         let picker = Picker { place: self };
         if !within(LIMIT, || picker.try_ask(1).is_ok()) {
@@ -161,11 +163,33 @@ fn kill_one_of(place: &Place, ready: &BTreeMap<String, String>) -> BTreeMap<Stri
     after
 }
 
+/// Takes all ready engines away, and waits until the picker has heard of it. One that names engines all the same fails if it also
+/// names one that comes later: of that it was told after their end.
+fn end_all(place: &Place, picker: Picker<'_>) {
+    place.scale_engines(0);
+    if !within(LIMIT, || place.ready_engines().is_empty()) {
+        unknown("all engines were to go, and some are still ready");
+    }
+    if within(LIMIT, || picker.ask(1).named.is_empty()) {
+        return;
+    }
+    let named = picker.ask(EACH).named;
+    place.scale_engines(1);
+    place.engines_ready();
+    let later = place.ready_engines();
+    let is_new = later.values().all(|engine| !named.contains_key(engine));
+    if is_new && within(LIMIT, || later.values().any(|engine| picker.knows(engine))) {
+        let saw = format!("{:?}", named.keys());
+        expect("after the last engine that was ready: endpoints", false, "none", saw);
+    }
+    picker.give_up("the picker does not hear that no engine is ready any more");
+}
+
 #[test]
 #[ignore = "live: run by cargo xtask lab 2"]
 fn task_2_6_a_picker_names_ready_engines_in_turn_and_no_other() {
     let place = Place::empty();
-    // First: a picker that knows the Service then knows of this one, too.
+    // First: a picker that knows the pool then knows of this one, too.
     place.start_unready_engine();
     let unready = &place.all_engines(1)[0];
     if !within(LIMIT, || is_well(&place, unready)) {
@@ -206,4 +230,7 @@ fn task_2_6_a_picker_names_ready_engines_in_turn_and_no_other() {
     }
     let strangers = picker.ask(EACH * ready.len()).strangers(&after);
     expect_eq("endpoints named after their end", Vec::<String>::new(), strangers);
+
+    end_all(&place, picker);
+    picker.expect_refusals("after the last engine that was ready");
 }

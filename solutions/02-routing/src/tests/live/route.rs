@@ -31,7 +31,7 @@ impl Place {
     }
 
     /// A pool of `deploy/gateway`, over the pods of this place that have these labels.
-    fn apply_pool(&self, name: &str, labels: &Value) {
+    pub(super) fn apply_pool(&self, name: &str, labels: &Value) {
         let pool = format!("InferencePool/{name}");
         let pools = Manifests::deploy("gateway/pools.yaml").only(&pool);
         self.apply_custom(&pools.set(&pool, "/spec/selector/matchLabels", labels.clone()));
