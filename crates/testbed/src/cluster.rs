@@ -197,7 +197,8 @@ impl Cluster {
         for pod in self.try_pods(selector).unwrap_or_default() {
             let log = self.log(&pod.name);
             panicked |= panic_in(&log).is_some();
-            for line in &log[log.len().saturating_sub(TOLD_LINES)..] {
+            let said: Vec<_> = log.iter().filter(|line| !line.trim().is_empty()).collect();
+            for line in &said[said.len().saturating_sub(TOLD_LINES)..] {
                 note(format!("log of {}: {}", pod.name, shorten(line)));
             }
         }
