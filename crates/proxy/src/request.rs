@@ -433,7 +433,8 @@ impl<'a> Fields<'a> {
                 _ => {}
             }
         }
-        if version == 1 && hosts != 1 {
+        // RFC 9112, 3.2: HTTP/1.1 must name a host, and nobody may name two. It leaves as HTTP/1.1, whatever it came as.
+        if hosts > 1 || (version == 1 && hosts == 0) {
             return Err(BadRequest::Malformed("it has not exactly one field Host"));
         }
         if lengths + codings > 1 {
