@@ -29,7 +29,7 @@ pub(crate) fn model(root: &Path, command: &ModelCommand, stop: &Stop) -> Result<
         ModelCommand::Path { name } => ("path", name.as_deref()),
         ModelCommand::Calibrate { threads } => return calibrate(root, *threads, stop),
     };
-    let mut command = program(root, "model-store", "about a minute");
+    let mut command = program(root, "model-store", "half a minute");
     command.arg(arguments.0).args(arguments.1);
     status(run(&mut command, stop)?)
 }
@@ -166,7 +166,7 @@ pub(crate) fn lab_model(root: &Path, stop: &Stop) -> Result<(String, String), St
     if let Some(path) = model_path(root, stop)? {
         return Ok(path);
     }
-    let mut pull = program(root, "model-store", "about a minute");
+    let mut pull = program(root, "model-store", "half a minute");
     // Standard output may be somebody's JSON.
     pull.arg("pull").stdout(Stdio::null());
     let pulled = run(&mut pull, stop).map_err(|error| error.to_string())?;
@@ -180,7 +180,7 @@ pub(crate) fn lab_model(root: &Path, stop: &Stop) -> Result<(String, String), St
 }
 
 fn model_path(root: &Path, stop: &Stop) -> Result<Option<(String, String)>, String> {
-    let mut command = program(root, "model-store", "about a minute");
+    let mut command = program(root, "model-store", "half a minute");
     command.arg("path").stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().map_err(|error| format!("cargo does not start: {error}"))?;
     let mut path = String::new();
